@@ -1,0 +1,207 @@
+/* state.db: its tables and statements, opening it, and the few numbers beside the rows. See checkpoint.c for what is in it. */
+#include "store/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FORMAT = 1 };
+
+static const char *const sql[STATEMENTS] = {
+    [BEGIN] = "BEGIN IMMEDIATE",
+    [COMMIT] = "COMMIT",
+    [ROLLBACK] = "ROLLBACK",
+    [TABLES] = "SELECT count(*) FROM sqlite_master",
+    [META_GET] = "SELECT value FROM meta WHERE key = ?1",
+    [META_PUT] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+    [ACCOUNTS] = "SELECT id, row FROM account",
+    [ACCOUNT_PUT] = "INSERT OR REPLACE INTO account (id, row) VALUES (?1, ?2)",
+    [ACCOUNT_DROP] = "DELETE FROM account WHERE id = ?1",
+    [ACCOUNTS_DROP] = "DELETE FROM account",
+    [MAILBOXES] = "SELECT id, account, name, row FROM mailbox",
+    [MAILBOX_PUT] = "INSERT OR REPLACE INTO mailbox (id, account, name, row) VALUES (?1, ?2, ?3, ?4)",
+    [MAILBOX_DROP] = "DELETE FROM mailbox WHERE id = ?1",
+    [MAILBOXES_DROP] = "DELETE FROM mailbox",
+    [RUNS] = "SELECT number, rows FROM run WHERE mailbox = ?1",
+    [RUN_PUT] = "INSERT OR REPLACE INTO run (mailbox, number, rows) VALUES (?1, ?2, ?3)",
+    [RUN_DROP] = "DELETE FROM run WHERE mailbox = ?1 AND number = ?2",
+    [MAILBOX_RUNS_DROP] = "DELETE FROM run WHERE mailbox = ?1",
+    [RUNS_DROP] = "DELETE FROM run",
+    [BODIES] = "SELECT id, row FROM body",
+    [BODY_PUT] = "INSERT OR REPLACE INTO body (id, row) VALUES (?1, ?2)",
+    [BODY_DROP] = "DELETE FROM body WHERE id = ?1",
+    [BODIES_DROP] = "DELETE FROM body",
+    [RIDERS] = "SELECT key, row FROM rider WHERE key >= 0 AND key < ?1",
+    [RIDER_PUT] = "INSERT OR REPLACE INTO rider (key, row) VALUES (?1, ?2)",
+    [RIDER_DROP] = "DELETE FROM rider WHERE key = ?1",
+    [RIDER_RANGE_DROP] = "DELETE FROM rider WHERE key >= ?1 AND key < ?2",
+    [RIDER_GET] = "SELECT row FROM rider WHERE key = ?1",
+};
+
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, row BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS mailbox (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, row BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS run (mailbox INTEGER NOT NULL, number INTEGER NOT NULL, rows BLOB NOT NULL, PRIMARY KEY (mailbox, number));"
+    "CREATE TABLE IF NOT EXISTS body (id INTEGER PRIMARY KEY, row BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS rider (key INTEGER PRIMARY KEY, row BLOB NOT NULL);";
+
+/* ---- SQLite ---- */
+
+enum rc checkpoint_fault(const struct checkpoint *c, struct fault *fault)
+{
+    int code = sqlite3_errcode(c->db) & 0xff;
+    const char *text = sqlite3_errmsg(c->db);
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+        return fault_perm(fault, ESC(5, 3, 0), "%s is damaged (%s): restore it, or the whole folder, from a backup", c->path, text);
+    return fault_temp(fault, ESC(4, 3, code == SQLITE_FULL ? 1 : 0), "%s: %s", c->path, text);
+}
+
+sqlite3_stmt *checkpoint_statement(struct checkpoint *c, enum statement which)
+{
+    if (c->statements[which] == NULL)
+        sqlite3_prepare_v3(c->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, &c->statements[which], NULL);
+    return c->statements[which];
+}
+
+sqlite3_stmt *checkpoint_bound(struct checkpoint *c, enum statement which, uint64_t first)
+{
+    sqlite3_stmt *s = checkpoint_statement(c, which);
+    if (s != NULL)
+        sqlite3_bind_int64(s, 1, (sqlite3_int64)first);
+    return s;
+}
+
+bool checkpoint_bind_blob(sqlite3_stmt *s, int at, struct slice bytes)
+{
+    return s != NULL && sqlite3_bind_blob64(s, at, bytes.len == 0 ? "" : bytes.ptr, bytes.len, SQLITE_TRANSIENT) == SQLITE_OK;
+}
+
+/* Runs a statement that gives no rows. */
+bool checkpoint_run(sqlite3_stmt *s)
+{
+    bool ok = s != NULL && sqlite3_step(s) == SQLITE_DONE;
+    if (s != NULL) {
+        sqlite3_reset(s);
+        sqlite3_clear_bindings(s);
+    }
+    return ok;
+}
+
+struct slice checkpoint_column(sqlite3_stmt *s, int at)
+{
+    const char *bytes = sqlite3_column_blob(s, at);
+    return (struct slice){ bytes, bytes == NULL ? 0 : (size_t)sqlite3_column_bytes(s, at) };
+}
+
+bool checkpoint_put_meta(struct checkpoint *c, const char *key, uint64_t value)
+{
+    sqlite3_stmt *s = checkpoint_statement(c, META_PUT);
+    return s != NULL && sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC) == SQLITE_OK
+        && sqlite3_bind_int64(s, 2, (sqlite3_int64)value) == SQLITE_OK && checkpoint_run(s);
+}
+
+bool checkpoint_get_meta(struct checkpoint *c, const char *key, uint64_t *value)
+{
+    sqlite3_stmt *s = checkpoint_statement(c, META_GET);
+    if (s == NULL)
+        return false;
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    bool found = sqlite3_step(s) == SQLITE_ROW;
+    if (found)
+        *value = (uint64_t)sqlite3_column_int64(s, 0);
+    sqlite3_reset(s);
+    return found;
+}
+
+/* ---- opening ---- */
+
+static bool has_tables(struct checkpoint *c)
+{
+    sqlite3_stmt *s = checkpoint_statement(c, TABLES);
+    bool has = s == NULL || sqlite3_step(s) != SQLITE_ROW || sqlite3_column_int64(s, 0) != 0;
+    sqlite3_reset(s);
+    return has;
+}
+
+static bool create_tables(struct store *store)
+{
+    struct checkpoint *c = store->checkpoint;
+    /* temp_store: the role that has this open may make no file elsewhere */
+    if (sqlite3_exec(c->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY",
+                     NULL, NULL, NULL) != SQLITE_OK)
+        return false;
+    if (has_tables(c))
+        return true;
+    c->is_new = true;
+    return checkpoint_run(checkpoint_statement(c, BEGIN)) && sqlite3_exec(c->db, schema, NULL, NULL, NULL) == SQLITE_OK
+        && checkpoint_put_meta(c, "format", FORMAT) && checkpoint_put_meta(c, "segment_bytes", store->options.segment_bytes)
+        && checkpoint_put_meta(c, "replay_from", LOG_START) && checkpoint_put_meta(c, "generation", 0)
+        && checkpoint_run(checkpoint_statement(c, COMMIT));
+}
+
+enum rc checkpoint_open(struct store *store, struct fault *fault)
+{
+    struct checkpoint *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return fault_no_memory(fault);
+    store->checkpoint = c;
+    map_init(&c->rider_rows, NULL);
+    buf_init(&c->scratch, CHECKPOINT_ROW_MAX);
+    snprintf(c->path, sizeof c->path, "%s/state.db", store->dir);
+    bool is_read_only = store->options.is_read_only;
+    int flags = is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    if (sqlite3_open_v2(c->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+        if (is_read_only && sqlite3_errcode(c->db) == SQLITE_CANTOPEN)
+            return fault_perm(fault, 0, "there is no store in %s", store->dir);
+        return checkpoint_fault(c, fault);
+    }
+    sqlite3_busy_timeout(c->db, 5000);
+    if (!is_read_only && !create_tables(store))
+        return checkpoint_fault(c, fault);
+    uint64_t format;
+    if (!checkpoint_get_meta(c, "format", &format) || !checkpoint_get_meta(c, "segment_bytes", &c->segment_bytes))
+        return sqlite3_errcode(c->db) == SQLITE_DONE || sqlite3_errcode(c->db) == SQLITE_ERROR
+            ? fault_perm(fault, 0, "%s is not a store of ours", c->path) : checkpoint_fault(c, fault);
+    if (format != FORMAT)
+        return fault_perm(fault, 0, "%s has format %llu, this version knows up to %d: use the newer version that wrote it",
+                          c->path, (unsigned long long)format, FORMAT);
+    return RC_OK;
+}
+
+void checkpoint_close(struct store *store)
+{
+    struct checkpoint *c = store->checkpoint;
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(c->statements[i]);
+    sqlite3_close(c->db);
+    checkpoint_forget_rider(c);
+    map_free(&c->rider_rows);
+    free(c->rider_ranges);
+    buf_free(&c->scratch);
+    free(c);
+}
+
+uint64_t checkpoint_segment_bytes(const struct store *store) { return store->checkpoint->segment_bytes; }
+bool checkpoint_is_new(const struct store *store) { return store->checkpoint->is_new; }
+
+enum rc checkpoint_set_segment_bytes(struct store *store, uint64_t bytes, struct fault *fault)
+{
+    struct checkpoint *c = store->checkpoint;
+    c->segment_bytes = bytes;
+    return checkpoint_put_meta(c, "segment_bytes", bytes) ? RC_OK : checkpoint_fault(c, fault);
+}
+
+uint64_t checkpoint_position(const struct store *store) { return store->checkpoint->position; }
+
+enum rc checkpoint_next_generation(struct store *store, uint64_t at_least, uint64_t *generation, struct fault *fault)
+{
+    struct checkpoint *c = store->checkpoint;
+    uint64_t last;
+    if (!checkpoint_get_meta(c, "generation", &last))
+        return checkpoint_fault(c, fault);
+    /* Room for a million failed batches in each run of the process. */
+    *generation = ((last > at_least ? last : at_least) | 0xfffff) + 1;
+    return checkpoint_put_meta(c, "generation", *generation) ? RC_OK : checkpoint_fault(c, fault);
+}

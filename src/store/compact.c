@@ -1,0 +1,139 @@
+/* Compaction: a segment that is mostly dead is emptied, so that a few messages do not keep it for years.
+ *
+ * What is alive in it is written once more, as pieces, and a record says where each body is now; ids stay. When that has
+ * been applied nothing in the segment is alive, and the next checkpoint releases it (S7). Until then both copies are
+ * there, so a crash at any point leaves one that the log or the checkpoint knows of (S5). One segment is emptied after each
+ * checkpoint, and only while the log is more than twice what is alive in it, so the work is bounded by what was written. */
+#include "store/inner.h"
+
+#include "store/encode.h"
+
+#include <stdlib.h>
+
+enum { COMPACT_STEP_BYTES = 1 << 20 };
+
+static bool is_in(const struct store *store, uint64_t position, uint64_t segment)
+{
+    return log_segment_of(store->log, position) == segment;
+}
+
+static bool has_part_in(const struct store *store, uint64_t id, uint64_t segment)
+{
+    const struct placed *p;
+    uint32_t size;
+    if (!body_places(store, id, &size, &p))
+        return false;
+    if (p == NULL)
+        return is_in(store, id, segment);
+    for (uint32_t i = 0; i < p->count; i++)
+        if (is_in(store, p->positions[i], segment))
+            return true;
+    return false;
+}
+
+/* The segment before the checkpoint with the least alive in it; UINT64_MAX: none is worth while. */
+static uint64_t choose_segment(const struct store *store)
+{
+    struct log_figures figures;
+    uint64_t segment_bytes = log_segment_bytes(store->log), live_sum = 0, least = segment_bytes / 2, chosen = UINT64_MAX;
+    uint64_t end = log_segment_of(store->log, checkpoint_position(store));
+    for (uint64_t n = log_next_segment(store->log, 0); n < end; n = log_next_segment(store->log, n + 1)) {
+        uint64_t live = bodies_live(store, n);
+        live_sum += live;
+        if (live == 0 || live >= least || n == store->compaction.given_up)
+            continue;
+        least = live;
+        chosen = n;
+    }
+    log_figures(store->log, &figures);
+    uint64_t used = (figures.segments - figures.segments_free) * segment_bytes;
+    return used > 2 * live_sum + 4 * segment_bytes ? chosen : UINT64_MAX;
+}
+
+void compact_choose(struct store *store)
+{
+    struct compaction *c = &store->compaction;
+    if (c->at < c->count || !store_has_room(store, log_segment_bytes(store->log), NULL))
+        return;
+    if (c->count > 0 && bodies_live(store, c->segment) > 0)
+        c->given_up = c->segment;
+    c->count = c->at = 0;
+    c->segment = choose_segment(store);
+    if (c->segment == UINT64_MAX)
+        return;
+    const struct body_table *t = &store->bodies;
+    for (size_t i = 0; i < t->cap; i++)
+        if (t->slots[i].id != 0 && has_part_in(store, t->slots[i].id, c->segment)
+            && !push_u64(&c->ids, &c->count, &c->cap, t->slots[i].id))
+            break;                          /* out of memory: those are left */
+}
+
+/* Writes the parts of a body that are in the segment once more, and their new places behind the others in `places`. */
+static enum rc copy_parts(struct store *store, struct store_body *copy, uint64_t id, const struct placed *p, struct buf *places)
+{
+    uint64_t segment = store->compaction.segment;
+    for (uint32_t i = 0; i < (p == NULL ? 1 : p->count); i++) {
+        uint64_t position = p == NULL ? id : p->positions[i];
+        struct slice bytes;
+        if (is_in(store, position, segment)) {
+            enum rc rc = body_read_part(store, id, position, p == NULL ? OP_BODY : OP_PIECE, &bytes, NULL);
+            if (rc == RC_OK)
+                rc = body_put_piece(copy, bytes, &position, NULL);
+            if (rc != RC_OK)
+                return rc;
+        }
+        write_u64(places, position);
+    }
+    return places->overflow ? RC_TEMP : RC_OK;
+}
+
+static enum rc hand_places(struct store *store, uint64_t id, uint32_t size, uint32_t piece_bytes, const struct buf *places, uint64_t *wait)
+{
+    struct log_record *record = store_record(store, NULL);
+    if (record == NULL)
+        return RC_TEMP;
+    struct buf *out = &record->bytes;
+    size_t op = op_begin(out, OP_BODY_PLACED);
+    write_u64(out, id);
+    write_u64(out, size);
+    write_u32(out, piece_bytes);
+    write_u32(out, (uint32_t)(buf_len(places) / 8));
+    buf_append(out, buf_slice(places));
+    op_end(out, op);
+    return store_hand(store, record, wait, NULL);
+}
+
+/* The pieces count as alive until the record behind them is applied: `copy` stands for them like for a new body. */
+static enum rc move_body(struct store *store, uint64_t id, size_t *bytes)
+{
+    const struct placed *p;
+    uint32_t size;
+    uint64_t wait;
+    if (!has_part_in(store, id, store->compaction.segment) || !body_places(store, id, &size, &p))
+        return RC_OK;                       /* gone meanwhile */
+    struct store_body *copy = store_body_begin(store);
+    struct buf places;
+    if (copy == NULL)
+        return RC_TEMP;
+    buf_init(&places, 64 << 20);
+    enum rc rc = copy_parts(store, copy, id, p, &places);
+    if (rc == RC_OK)
+        rc = hand_places(store, id, size, p != NULL ? p->piece_bytes : size == 0 ? 1 : size, &places, &wait);
+    if (rc == RC_OK)
+        body_handed(copy, wait);
+    else
+        store_body_abandon(copy);
+    buf_free(&places);
+    *bytes += size;
+    return rc;
+}
+
+bool compact_step(struct store *store)
+{
+    struct compaction *c = &store->compaction;
+    size_t bytes = 0;
+    while (c->at < c->count && bytes < COMPACT_STEP_BYTES)
+        if (move_body(store, c->ids[c->at++], &bytes) == RC_TEMP)
+            c->at = c->count;               /* the disk has other worries */
+    return c->at < c->count;
+}

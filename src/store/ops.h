@@ -1,0 +1,54 @@
+/* What the records of the log say. A payload is a sequence of operations: u8 tag, u32 length, that many bytes.
+ * Numbers are little-endian, strings have a u32 length in front. Tags are never given a new meaning. An operation names
+ * what was assigned when it was handed over, so applying it needs nothing but the state before it (S8). A body, when
+ * there is one, comes first; "body 0" in what follows means that one. */
+#ifndef THURN_STORE_OPS_H
+#define THURN_STORE_OPS_H
+
+#include "base/buf.h"
+#include "base/fault.h"
+
+enum op_tag {
+    OP_BODY = 1,                /* the bytes. The body's id is the position of the record */
+    OP_BODY_PLACED = 2,         /* u64 id (0: of this record; else: it has moved), u64 size, u32 piece size, u32 count, u64 position of each piece */
+    OP_PIECE = 3,               /* bytes of a large body; alone in its record */
+    OP_ACCOUNT_CREATE = 4,      /* u64 account */
+    OP_ACCOUNT_DELETE = 5,      /* u64 account */
+    OP_MAILBOX_CREATE = 6,      /* u64 id, u64 account, u32 uidvalidity, u8 special, u8 subscribe, string name */
+    OP_MAILBOX_DELETE = 7,      /* u64 id, u8 keep as noselect */
+    OP_MAILBOX_RENAME = 8,      /* u64 id, string name */
+    OP_SUBSCRIBE = 9,           /* u64 account, u8 on, string name */
+    OP_KEYWORD = 10,            /* u64 mailbox, u32 bit, string name */
+    OP_MESSAGE = 11,            /* u64 mailbox, message (below) */
+    OP_FLAGS = 12,              /* u64 mailbox, u64 modseq, u8 store_flag_op, u32 flags, u64 keywords, ranges */
+    OP_EXPUNGE = 13,            /* u64 mailbox, u64 modseq, ranges */
+    OP_COPY = 14,               /* u64 from, u64 to, u32 first uid, u64 modseq there, u64 modseq here (0: not a move), ranges */
+    OP_RECENT = 15,             /* u64 mailbox, u32 uid: those before it are not recent any more */
+    OP_RIDER = 16,              /* bytes */
+};
+/* message: u32 uid, u64 modseq, u64 keywords, u16 flags, i64 internal_s, i16 zone, u64 body id, u32 size
+ * ranges:  u32 count, count times u32 first, u32 last */
+
+enum { OP_HEADER_BYTES = 5, MESSAGE_BYTES = 44 };
+
+/* Begins an operation; its length is filled in by op_end, given what op_begin gave. */
+size_t op_begin(struct buf *, enum op_tag);
+void op_end(struct buf *, size_t begin);
+
+struct op {
+    enum op_tag tag;
+    struct slice body;
+};
+/* Takes the next operation: RC_OK, RC_NONE at the end, RC_PERM for what is none. */
+enum rc op_next(struct slice *payload, struct op *);
+
+struct store_message;
+struct uid_set;
+void op_write_message(struct buf *, const struct store_message *);
+struct reader;
+void op_read_message(struct reader *, struct store_message *);
+void op_write_ranges(struct buf *, const struct uid_set *);
+/* False: out of memory or not ranges (descending, overlapping). */
+bool op_read_ranges(struct reader *, struct uid_set *);
+
+#endif

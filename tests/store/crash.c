@@ -1,0 +1,542 @@
+/* The power goes at every call, and every call fails once.
+ *
+ * A workload is a list of steps, each of which hands over one record. Without faults it is run once, and the whole state
+ * is written down after every step. Then the power goes at call number n, for every n, and what was not synced is lost,
+ * kept or torn by chance: the store that is opened then must be in the state after the last acknowledged step or after
+ * one of those that were handed over behind it. Nothing else: no loss, no ghost, no half of a step. */
+#include "fakedisk.h"
+#include "support.h"
+
+#include <fcntl.h>
+
+#define NEVER UINT64_MAX
+enum { STEPS = 104, SMALL_SEGMENT = 32 << 10, STATE_MAX = 1 << 20 };
+
+struct rider {
+    struct buf state;               /* of the model rider: its operations, one behind the other */
+    bool is_changed;
+    unsigned saves;                 /* each third fails, and with it the checkpoint */
+};
+
+static void rider_apply(void *self, struct store *store, struct slice op, uint64_t body_id, uint64_t body_size)
+{
+    struct rider *r = self;
+    (void)store;
+    buf_printf(&r->state, "%.*s/%d/%llu ", SLICE_ARG(op), body_id != 0, (unsigned long long)body_size);
+    r->is_changed = true;
+}
+
+static enum rc rider_save(void *self, struct store *store, struct fault *fault)
+{
+    struct rider *r = self;
+    if (++r->saves % 3 == 2)
+        return RC_TEMP;
+    if (!r->is_changed)
+        return RC_OK;
+    r->is_changed = false;
+    return store_rider_put(store, 1, buf_slice(&r->state), fault);
+}
+
+static void rider_load(void *self, struct store *store, uint64_t key, struct slice row)
+{
+    struct rider *r = self;
+    (void)store;
+    CHECK_INT(key, 1);
+    buf_clear(&r->state);
+    buf_append(&r->state, row);
+}
+
+struct run {
+    char dir[64];
+    struct fake_disk *disk;
+    struct file_ops ops;
+    struct store *store;
+    struct rider rider;
+    int64_t now_ms;
+};
+
+static bool run_open(struct run *run, struct fault *fault)
+{
+    struct store_options options = {
+        .dir = run->dir, .files = &run->ops, .segment_bytes = SMALL_SEGMENT, .hash_seed = { 3, 4 },
+        .rider = { .self = &run->rider, .apply = rider_apply, .save = rider_save, .load = rider_load },
+    };
+    buf_clear(&run->rider.state);
+    run->rider.is_changed = false;
+    bool ok = store_open(&options, &run->store, fault) == RC_OK;
+    if (ok)
+        store_poll(run->store, run->now_ms);
+    return ok;
+}
+
+static void run_init(struct run *run, const char *dir, uint64_t seed)
+{
+    *run = (struct run){ .disk = fake_new(seed), .now_ms = 1000 };
+    snprintf(run->dir, sizeof run->dir, "%s", dir);
+    run->ops = fake_ops(run->disk);
+    buf_init(&run->rider.state, STATE_MAX);
+}
+
+static void run_free(struct run *run)
+{
+    buf_free(&run->rider.state);
+    fake_free(run->disk);
+}
+
+/* ---- the state, written down ---- */
+
+static void write_body(struct store *store, const struct store_message *m, struct buf *out)
+{
+    char *bytes = malloc(m->size + 1);
+    struct fault fault = { 0 };
+    if (store_read(store, m->body_id, 0, m->size, bytes, &fault) != RC_OK)
+        buf_printf(out, " UNREADABLE %s", fault.text);
+    uint64_t sum = 14695981039346656037u;
+    for (uint32_t i = 0; i < m->size; i++)
+        sum = (sum ^ (unsigned char)bytes[i]) * 1099511628211u;
+    buf_printf(out, " %u:%016llx\n", m->size, (unsigned long long)sum);
+    free(bytes);
+}
+
+static void write_mailbox(struct store *store, const struct store_mailbox_info *info, struct buf *out)
+{
+    buf_printf(out, "%.*s id %llu special %d sub %d children %d noselect %d validity %u next %u modseq %llu messages %u unseen %u size %llu",
+               SLICE_ARG(info->name), (unsigned long long)info->id, info->special, info->is_subscribed, info->has_children, info->is_noselect,
+               info->uidvalidity, info->uidnext, (unsigned long long)info->highest_modseq, info->messages, info->unseen,
+               (unsigned long long)info->size_bytes);
+    for (size_t i = 0; i < info->keyword_count; i++)
+        buf_printf(out, " %.*s", SLICE_ARG(info->keywords[i]));
+    struct uid_set vanished;
+    uid_set_init(&vanished);
+    (void)store_vanished(store, info->id, 0, &vanished);
+    buf_printf(out, " vanished ");
+    uid_set_write(&vanished, out);
+    uid_set_free(&vanished);
+    buf_printf(out, "\n");
+    struct store_view *view;
+    if (info->id == 0 || info->is_noselect || store_view_open(store, info->id, true, &view, NULL) != RC_OK)
+        return;
+    for (uint32_t seq = 1; seq <= store_view_count(view); seq++) {
+        struct store_message m;
+        store_view_at(view, seq, &m);
+        buf_printf(out, "  %u modseq %llu flags %u keywords %llx date %lld %d body", m.uid, (unsigned long long)m.modseq, m.flags,
+                   (unsigned long long)m.keywords, (long long)m.internal_s, m.internal_zone_min);
+        write_body(store, &m, out);
+    }
+    store_view_close(view);
+}
+
+static void write_state(struct run *run, struct buf *out)
+{
+    buf_clear(out);
+    for (uint64_t account = 1; account <= 2; account++) {
+        struct store_mailbox_info info;
+        char name[MAILBOX_NAME_MAX];
+        buf_printf(out, "account %llu %d\n", (unsigned long long)account, store_account_exists(run->store, account));
+        for (struct slice after = SLICE_NONE; store_mailbox_next(run->store, account, after, &info) == RC_OK;) {
+            memcpy(name, info.name.ptr, info.name.len);
+            after = (struct slice){ name, info.name.len };
+            write_mailbox(run->store, &info, out);
+        }
+    }
+    buf_printf(out, "rider %.*s\n", SLICE_ARG(buf_slice(&run->rider.state)));
+    CHECK(!out->overflow);
+}
+
+/* ---- the workload ---- */
+
+static const struct mail_date date = { 1700000000, 120 };
+
+/* Text that shows which message it is of, everywhere. */
+static struct store_body *body_with(struct store *store, size_t step, size_t bytes)
+{
+    struct store_body *body = store_body_begin(store);
+    char piece[64];
+    for (size_t at = 0; body != NULL && at < bytes; at += 64) {
+        memset(piece, '.', sizeof piece);
+        int used = snprintf(piece, sizeof piece, "step %zu byte %zu", step, at);
+        piece[used] = ' ';
+        if (store_body_write(body, (struct slice){ piece, bytes - at < 64 ? bytes - at : 64 }, NULL) != RC_OK) {
+            store_body_abandon(body);
+            return NULL;
+        }
+    }
+    return body;
+}
+
+static enum rc do_append(struct store *store, size_t step, const char *name, size_t bytes, uint32_t flags, uint64_t *wait)
+{
+    uint32_t uid;
+    struct store_body *body = body_with(store, step, bytes);
+    if (body == NULL)
+        return RC_TEMP;
+    return store_append(store, mailbox_id(store, 1, name), body, date, flags, 0, &uid, wait, NULL);
+}
+
+static enum rc do_accept(struct store *store, size_t step, size_t bytes, uint64_t *wait)
+{
+    struct store_delivery deliveries[2] = {
+        { .account = 1, .mailbox = SLICE("INBOX") },
+        { .account = 2, .mailbox = SLICE("gone"), .flags = FLAG_FLAGGED, .keywords = { SLICE("$Forwarded") }, .keyword_count = 1 },
+    };
+    char text[32];
+    struct slice op = { text, (size_t)snprintf(text, sizeof text, "queued-%zu", step) };
+    struct store_accept accept = {
+        .body = bytes == 0 ? NULL : body_with(store, step, bytes), .internal_date = date, .deliveries = deliveries,
+        .delivery_count = bytes == 0 ? 0 : 2, .rider_ops = &op, .rider_op_count = 1,
+    };
+    if (bytes != 0 && accept.body == NULL)
+        return RC_TEMP;
+    return store_accept(store, &accept, wait, NULL);
+}
+
+static enum rc do_flags(struct store *store, const char *name, const char *uids, enum store_flag_op op, uint32_t flags, uint64_t *wait)
+{
+    struct uid_set set = set_of(uids);
+    uint64_t modseq;
+    enum rc rc = store_flags(store, mailbox_id(store, 1, name), &set, op, flags, 0, UINT64_MAX, NULL, &modseq, wait, NULL);
+    uid_set_free(&set);
+    return rc;
+}
+
+static enum rc do_copy(struct store *store, const char *from, const char *uids, const char *to, bool is_move, uint64_t *wait)
+{
+    struct uid_set set = set_of(uids), a, b;
+    uid_set_init(&a);
+    uid_set_init(&b);
+    enum rc rc = store_copy(store, mailbox_id(store, 1, from), &set, mailbox_id(store, 1, to), is_move, &a, &b, wait, NULL);
+    CHECK_INT(uid_set_size(&a), uid_set_size(&b));
+    uid_set_free(&set);
+    uid_set_free(&a);
+    uid_set_free(&b);
+    return rc;
+}
+
+static enum rc do_expunge(struct store *store, const char *name, uint64_t *wait)
+{
+    struct uid_set gone;
+    uid_set_init(&gone);
+    enum rc rc = store_expunge(store, mailbox_id(store, 1, name), NULL, false, &gone, wait, NULL);
+    uid_set_free(&gone);
+    return rc;
+}
+
+static enum rc do_keyword(struct store *store, uint64_t *wait)
+{
+    uint32_t bit;
+    return store_keyword(store, mailbox_id(store, 1, "INBOX"), SLICE("$Label1"), true, &bit, wait, NULL);
+}
+
+/* Steps that do nothing (because of a failure before) are RC_NONE or RC_PERM or without a wait: none of them is a change. */
+static enum rc do_step(struct store *s, size_t step, uint64_t *wait)
+{
+    const int64_t now = 1700000000;
+    *wait = 0;
+    switch (step) {
+    case 0:  return store_account_create(s, 1, now, wait, NULL);
+    case 1:  return store_account_create(s, 2, now, wait, NULL);
+    case 2:  return store_mailbox_create(s, 1, SLICE("work/projects/thurn"), SPECIAL_NONE, now, wait, NULL);
+    case 3:  return do_keyword(s, wait);
+    case 10: return do_flags(s, "INBOX", "1:3", FLAGS_ADD, FLAG_SEEN, wait);
+    case 12: return do_copy(s, "INBOX", "1:4", "work/projects/thurn", false, wait);
+    case 14: return do_flags(s, "INBOX", "2,4", FLAGS_REPLACE, FLAG_DELETED, wait);
+    case 15: return do_expunge(s, "INBOX", wait);
+    case 17: return store_mailbox_rename(s, 1, SLICE("work"), SLICE("arbeit"), now, wait, NULL);
+    case 18: return store_subscribe(s, 1, SLICE("arbeit/projects"), true, wait, NULL);
+    case 20: return do_copy(s, "arbeit/projects/thurn", "1:2", "Archive", true, wait);
+    case 22: return store_mailbox_delete(s, 1, SLICE("arbeit/projects"), wait, NULL);
+    case 24: return do_accept(s, step, 0, wait);
+    case 26: return do_accept(s, step, 20000, wait);
+    case 28: return store_mailbox_rename(s, 1, SLICE("INBOX"), SLICE("old"), now, wait, NULL);
+    case 30: return do_flags(s, "old", "1:*", FLAGS_REPLACE, FLAG_DELETED | FLAG_SEEN, wait);
+    case 31: return do_expunge(s, "old", wait);
+    case 33: return store_mailbox_delete(s, 1, SLICE("old"), wait, NULL);
+    case 35: return store_mailbox_create(s, 1, SLICE("old"), SPECIAL_NONE, now, wait, NULL);
+    case 40: return store_mailbox_delete(s, 1, SLICE("arbeit/projects/thurn"), wait, NULL);
+    case 41: return do_flags(s, "INBOX", "1:*", FLAGS_ADD, FLAG_DELETED, wait);
+    case 42: return do_expunge(s, "INBOX", wait);
+    case 43: return do_copy(s, "Archive", "2", "Trash", true, wait);
+    case 45: return store_account_delete(s, 2, wait, NULL);
+    case 46: return store_account_create(s, 2, now, wait, NULL);
+    case 50: return do_flags(s, "Trash", "1:*", FLAGS_ADD, FLAG_DELETED, wait);
+    case 51: return do_expunge(s, "Trash", wait);
+    case 80: return do_flags(s, "INBOX", "23:35,37:*", FLAGS_ADD, FLAG_DELETED, wait);
+    case 81: return do_expunge(s, "INBOX", wait);
+    case 82: return store_account_delete(s, 2, wait, NULL);
+    case 83: return do_flags(s, "Trash", "3:4", FLAGS_ADD, FLAG_DELETED, wait);
+    case 84: return do_expunge(s, "Trash", wait);
+    default: break;
+    }
+    if (step > 80)                              /* what is left moves together */
+        return do_append(s, step, "Drafts", 10 + step, 0, wait);
+    if (step % 5 == 4)
+        return do_accept(s, step, 300 + 50 * step, wait);
+    return do_append(s, step, step % 7 == 3 ? "Trash" : "INBOX", step % 11 == 8 ? 17000 + step : 100 + 37 * step, step % 3 == 0 ? FLAG_SEEN : 0, wait);
+}
+
+/* Steps that are handed over without waiting for the one before. None of them looks at what the one before has done. */
+static bool is_pipelined(size_t step) { return (step >= 4 && step < 9) || (step >= 36 && step < 39) || (step >= 54 && step < 58) || (step >= 62 && step < 69); }
+
+/* Every few steps a minute passes, so that a checkpoint runs in between. */
+static void let_time_pass(struct run *run, size_t step)
+{
+    if (step % 9 == 8 || (step > 84 && step % 2 == 0))
+        run->now_ms += 61000;
+    for (int polls = 0; polls < 20 && store_poll(run->store, run->now_ms); polls++) {}
+}
+
+static struct buf reference[STEPS + 1];
+static uint64_t reference_calls, workload_calls;     /* with and without writing down the states */
+
+static void run_reference(const char *dir)
+{
+    struct run run;
+    struct fault fault = { 0 };
+    run_init(&run, dir, 1);
+    CHECK(run_open(&run, &fault));
+    buf_init(&reference[0], STATE_MAX);
+    write_state(&run, &reference[0]);
+    for (size_t step = 0; step < STEPS; step++) {
+        uint64_t wait;
+        enum rc rc = do_step(run.store, step, &wait);
+        if (rc != RC_OK || store_wait(run.store, wait) != RC_OK)
+            fprintf(stderr, "step %zu: %d\n", step, rc);
+        CHECK_INT(rc, RC_OK);
+        let_time_pass(&run, step);
+        buf_init(&reference[step + 1], STATE_MAX);
+        write_state(&run, &reference[step + 1]);
+    }
+    reference_calls = run.disk->calls;
+    struct store_figures figures;
+    store_figures(run.store, &figures);
+    CHECK(figures.segments - figures.segments_free <= 5);       /* compaction: it would be more */
+    fprintf(stderr, "%llu calls, %llu records, %llu segments of which %llu free, checkpoint at %llu of %llu\n", (unsigned long long)reference_calls,
+            (unsigned long long)figures.records, (unsigned long long)figures.segments, (unsigned long long)figures.segments_free,
+            (unsigned long long)figures.checkpoint_position, (unsigned long long)figures.durable_position);
+    CHECK(figures.checkpoint_position > 0);
+    CHECK(figures.segments < figures.durable_position / SMALL_SEGMENT + 2);      /* some were used twice */
+    store_close(run.store);
+    CHECK(run_open(&run, &fault));
+    struct buf again;
+    buf_init(&again, STATE_MAX);
+    write_state(&run, &again);
+    CHECK_SLICE(buf_slice(&again), buf_slice(&reference[STEPS]));
+    buf_free(&again);
+    store_close(run.store);
+    run_free(&run);
+}
+
+/* ---- the power goes ---- */
+
+static void copy_file(const char *from, const char *to)
+{
+    char bytes[65536];
+    int in = open(from, O_RDONLY);
+    unlink(to);
+    if (in < 0)
+        return;
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    for (ssize_t n; (n = read(in, bytes, sizeof bytes)) > 0;)
+        if (write(out, bytes, (size_t)n) != n)
+            abort();
+    close(in);
+    close(out);
+}
+
+/* The checkpoint's files as they are now, to and from a place aside: SQLite is not on the fake disk. */
+static void keep_checkpoint(const char *dir, bool restore)
+{
+    static const char *const names[] = { "state.db", "state.db-wal" };
+    char here[128], aside[128];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(here, sizeof here, "%s/%s", dir, names[i]);
+        snprintf(aside, sizeof aside, "%s/kept-%s", dir, names[i]);
+        copy_file(restore ? aside : here, restore ? here : aside);
+    }
+    if (restore) {
+        snprintf(here, sizeof here, "%s/state.db-shm", dir);
+        unlink(here);
+    }
+}
+
+static void power_off(struct run *run)
+{
+    keep_checkpoint(run->dir, false);
+    pthread_mutex_lock(&run->disk->lock);
+    run->disk->stop_at = 1;
+    pthread_mutex_unlock(&run->disk->lock);
+    store_close(run->store);
+    run->store = NULL;
+}
+
+/* Opens what the power left, and finds which of the states it is. */
+static bool open_and_match(struct run *run, size_t from, size_t to, size_t *which)
+{
+    struct fault fault = { 0 };
+    keep_checkpoint(run->dir, true);
+    bool ok = run_open(run, &fault);
+    CHECK(ok);
+    if (!ok) {
+        fprintf(stderr, "opening: %s\n", fault.text);
+        return false;
+    }
+    struct buf state;
+    buf_init(&state, STATE_MAX);
+    write_state(run, &state);
+    size_t at = from;
+    while (at <= to && !slice_equal(buf_slice(&state), buf_slice(&reference[at])))
+        at++;
+    CHECK(at <= to);
+    if (at > to)
+        fprintf(stderr, "between steps %zu and %zu:\n%.*s\nwant one of, last:\n%.*s\n", from, to, SLICE_ARG(buf_slice(&state)),
+                SLICE_ARG(buf_slice(&reference[to])));
+    buf_free(&state);
+    *which = at;
+    return at <= to;
+}
+
+static void crash_at(const char *dir, uint64_t call, enum fake_loss loss)
+{
+    struct run run;
+    struct fault fault = { 0 };
+    char sentence[80];
+    snprintf(sentence, sizeof sentence, "power off at call %llu, loss %d", (unsigned long long)call, loss);
+    CASE(sentence);
+    run_init(&run, dir, call * 3 + loss + 1);
+    run.disk->makes_short_writes = loss == FAKE_LOSE_SOME;
+    run.disk->stop_at = call;
+    size_t acknowledged = 0, handed = 0, which;
+    bool is_open = run_open(&run, &fault);
+    uint64_t waits[STEPS];
+    for (size_t step = 0; is_open && step < STEPS; step++) {
+        if (do_step(run.store, step, &waits[step]) != RC_OK)
+            break;
+        handed = step + 1;
+        if (is_pipelined(step))
+            continue;
+        if (store_wait(run.store, waits[step]) != RC_OK)
+            break;
+        acknowledged = step + 1;
+        let_time_pass(&run, step);
+    }
+    for (size_t step = acknowledged; is_open && step < handed && store_settled(run.store, waits[step]) == RC_OK; step++)
+        acknowledged = step + 1;
+    if (call == NEVER)
+        workload_calls = run.disk->calls;
+    if (is_open) {
+        power_off(&run);
+    } else {
+        keep_checkpoint(dir, false);
+        handed = 0;
+    }
+    fake_crash(run.disk, loss);
+    if (open_and_match(&run, acknowledged, handed < STEPS ? handed + 1 : STEPS, &which)) {
+        /* What was shown once stays: the power goes again before anything new is written. */
+        power_off(&run);
+        fake_crash(run.disk, FAKE_LOSE_ALL);
+        if (open_and_match(&run, which, which, &which)) {
+            uint64_t wait;
+            for (size_t step = which; step < STEPS && step < which + 3; step++) {
+                CHECK_INT(do_step(run.store, step, &wait), RC_OK);
+                CHECK_INT(store_wait(run.store, wait), RC_OK);
+                acknowledged = step + 1;
+            }
+            power_off(&run);
+            fake_crash(run.disk, FAKE_LOSE_ALL);
+            if (which < STEPS && open_and_match(&run, acknowledged, acknowledged, &which))
+                store_close(run.store);
+        }
+    }
+    run_free(&run);
+    check_case = "";
+}
+
+/* ---- one call fails ---- */
+
+static void fail_at(const char *dir, uint64_t call, int error)
+{
+    struct run run;
+    struct fault fault = { 0 };
+    struct buf before, after;
+    char sentence[80];
+    snprintf(sentence, sizeof sentence, "call %llu fails with %d", (unsigned long long)call, error);
+    CASE(sentence);
+    run_init(&run, dir, call);
+    buf_init(&before, STATE_MAX);
+    buf_init(&after, STATE_MAX);
+    run.disk->fail_at = call;
+    run.disk->fail_with = error;
+    if (!run_open(&run, &fault)) {
+        CHECK(run.disk->has_failed);
+        CHECK(fault.text[0] != '\0');
+        CHECK(run_open(&run, &fault));
+    }
+    for (size_t step = 0; step < STEPS; step++) {
+        uint64_t wait;
+        write_state(&run, &before);
+        enum rc rc = do_step(run.store, step, &wait);
+        if (rc == RC_OK)
+            rc = store_wait(run.store, wait);
+        write_state(&run, &after);
+        if (rc != RC_OK && slice_find(buf_slice(&after), SLICE("UNREADABLE")) == buf_len(&after)
+            && slice_find(buf_slice(&before), SLICE("UNREADABLE")) == buf_len(&before))
+            CHECK_SLICE(buf_slice(&after), buf_slice(&before));
+        if (rc == RC_TEMP)
+            CHECK(run.disk->has_failed);
+        let_time_pass(&run, step);
+    }
+    write_state(&run, &before);
+    if (call % 2 == 0) {
+        store_close(run.store);
+    } else {
+        power_off(&run);
+        fake_crash(run.disk, call % 4 == 1 ? FAKE_LOSE_ALL : FAKE_LOSE_SOME);
+        keep_checkpoint(dir, true);
+    }
+    if (!run_open(&run, &fault)) {
+        fprintf(stderr, "%s\n", fault.text);
+        CHECK(false);
+        return;
+    }
+    write_state(&run, &after);
+    CHECK_SLICE(buf_slice(&after), buf_slice(&before));
+    if (store_account_exists(run.store, 1)) {
+        uint64_t wait;
+        CHECK_INT(do_append(run.store, 99, "INBOX", 100, 0, &wait), RC_OK);
+        CHECK_INT(store_wait(run.store, wait), RC_OK);
+    }
+    store_close(run.store);
+    buf_free(&before);
+    buf_free(&after);
+    run_free(&run);
+    check_case = "";
+}
+
+int main(int argc, char **argv)
+{
+    char dir[64];
+    uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+    temporary_folder(dir);
+    CASE("without faults");
+    run_reference(dir);
+    remove_folder(dir);
+    temporary_folder(dir);
+    crash_at(dir, NEVER, FAKE_LOSE_ALL);
+    remove_folder(dir);
+    fprintf(stderr, "the power goes at each of %llu calls\n", (unsigned long long)workload_calls);
+    for (uint64_t call = 1; call <= workload_calls + 10 && check_failed < 20; call += stride)
+        for (enum fake_loss loss = FAKE_LOSE_ALL; loss <= FAKE_LOSE_NOTHING; loss++) {
+            temporary_folder(dir);
+            crash_at(dir, call, loss);
+            remove_folder(dir);
+        }
+    for (uint64_t call = 1; call <= reference_calls + 50 && check_failed < 20; call += stride)
+        for (int i = 0; i < 2; i++) {
+            temporary_folder(dir);
+            fail_at(dir, call, i == 0 ? -EIO : -ENOSPC);
+            remove_folder(dir);
+        }
+    for (size_t i = 0; i <= STEPS; i++)
+        buf_free(&reference[i]);
+    return check_done();
+}
