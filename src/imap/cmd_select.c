@@ -1,0 +1,137 @@
+/* SELECT and EXAMINE (RFC 3501 6.3.1, 6.3.2; CONDSTORE parameter: RFC 7162 3.1.8), CLOSE (6.4.2), UNSELECT (RFC 3691). */
+#include "imap/inner.h"
+
+void imap_deselect(struct imap_session *s)
+{
+    if (s->selected.view == NULL)
+        return;
+    store_view_close(s->selected.view);
+    s->selected.view = NULL;
+    s->selected.mailbox_id = 0;
+    s->selected.told_keywords = 0;
+    s->selected.told_count = s->selected.told_recent = 0;
+    arena_rewind(&s->selected.keyword_arena);
+}
+
+static void say_highest_modseq(struct imap_session *s, const struct store_mailbox_info *info)
+{
+    imap_say(s, "* OK [HIGHESTMODSEQ %" PRIu64 "] highest\r\n", info->highest_modseq);
+}
+
+/* RFC 7162 3.1: the first enabling command tells how far the selected mailbox is. */
+void imap_enable_condstore(struct imap_session *s)
+{
+    struct store_mailbox_info info;
+    if (s->is_condstore)
+        return;
+    s->is_condstore = true;
+    if (s->selected.view != NULL && store_mailbox_by_id(s->options.store, s->selected.mailbox_id, &info) == RC_OK)
+        say_highest_modseq(s, &info);
+}
+
+/* "(CONDSTORE)": parameters (RFC 4466 2.1). */
+static bool parse_parameters(struct imap_session *s, bool *has_condstore)
+{
+    struct imap_parser *p = &s->args;
+    *has_condstore = false;
+    if (!imap_parse_takes(p, ' '))
+        return imap_parse_end(p);
+    if (!imap_parse_byte(p, '('))
+        return false;
+    do {
+        struct slice name;
+        if (!imap_parse_atom(p, &name))
+            return false;
+        if (!slice_equal_nocase(name, SLICE("CONDSTORE")))
+            return imap_parse_failed(p, "there is no such parameter");
+        *has_condstore = true;
+    } while (imap_parse_takes(p, ' '));
+    return imap_parse_byte(p, ')') && imap_parse_end(p);
+}
+
+static void say_mailbox(struct imap_session *s, const struct store_mailbox_info *info)
+{
+    struct imap_selected *selected = &s->selected;
+    uint32_t uidvalidity = info->uidvalidity, uidnext = info->uidnext, first_unseen = info->first_unseen_seq;
+    uint64_t highest_modseq = info->highest_modseq;
+    selected->told_count = store_view_count(selected->view);
+    selected->told_recent = store_view_recent_count(selected->view);
+    imap_say_flags(s);                          /* info's names are gone after this */
+    imap_say(s, "* %" PRIu32 " EXISTS\r\n* %" PRIu32 " RECENT\r\n", selected->told_count, selected->told_recent);
+    if (first_unseen != 0 && first_unseen <= selected->told_count)
+        imap_say(s, "* OK [UNSEEN %" PRIu32 "] first unseen\r\n", first_unseen);
+    imap_say(s, "* OK [UIDVALIDITY %" PRIu32 "] UIDs valid\r\n", uidvalidity);
+    imap_say(s, "* OK [UIDNEXT %" PRIu32 "] next UID\r\n", uidnext);
+    imap_say(s, "* OK [HIGHESTMODSEQ %" PRIu64 "] highest\r\n", highest_modseq);
+}
+
+static enum imap_next select_mailbox(struct imap_session *s, bool is_read_only)
+{
+    struct store_mailbox_info info;
+    struct fault f = { .rc = RC_OK };
+    struct slice name;
+    bool has_condstore;
+    if (!imap_parse_space(&s->args) || !imap_parse_mailbox(&s->args, &name) || !parse_parameters(s, &has_condstore))
+        return imap_bad_syntax(s);
+    if (s->selected.view != NULL) {
+        imap_deselect(s);                       /* also when the new one cannot be selected */
+        imap_say(s, "* OK [CLOSED] the mailbox selected before is closed\r\n");
+    }
+    if (store_mailbox_find(s->options.store, s->options.account, name, &info) != RC_OK)
+        return imap_no(s, "NONEXISTENT", "there is no such mailbox");
+    if (info.is_noselect)
+        return imap_no(s, "CANNOT", "this name only holds other mailboxes");
+    enum rc rc = store_view_open(s->options.store, info.id, is_read_only, &s->selected.view, &f);
+    if (rc != RC_OK) {
+        s->selected.view = NULL;
+        return imap_no_fault(s, rc, &f);
+    }
+    s->selected.mailbox_id = info.id;
+    s->selected.is_read_only = is_read_only;
+    if (store_mailbox_by_id(s->options.store, s->selected.mailbox_id, &info) == RC_OK)
+        say_mailbox(s, &info);
+    s->is_condstore |= has_condstore;
+    return imap_finish(s, "OK", is_read_only ? SLICE("READ-ONLY") : SLICE("READ-WRITE"),
+                       is_read_only ? "EXAMINE completed" : "SELECT completed");
+}
+
+enum imap_next imap_cmd_select(struct imap_session *s) { return select_mailbox(s, false); }
+enum imap_next imap_cmd_examine(struct imap_session *s) { return select_mailbox(s, true); }
+
+enum imap_next imap_cmd_unselect(struct imap_session *s)
+{
+    if (!imap_parse_end(&s->args))
+        return imap_bad_syntax(s);
+    imap_deselect(s);
+    return imap_ok(s, "UNSELECT completed");
+}
+
+/* ---- CLOSE --------------------------------------------------------------------------------------------------------- */
+
+static enum imap_next closed(struct imap_session *s)
+{
+    if (s->settled != RC_OK)
+        return imap_unsettled(s);
+    imap_deselect(s);
+    return imap_ok(s, "CLOSE completed");
+}
+
+enum imap_next imap_cmd_close(struct imap_session *s)
+{
+    struct fault f = { .rc = RC_OK };
+    if (!imap_parse_end(&s->args))
+        return imap_bad_syntax(s);
+    s->settled = RC_OK;
+    uint32_t count = store_view_count(s->selected.view);
+    if (s->selected.is_read_only || count == 0)
+        return closed(s);
+    struct store_message last;
+    uint64_t wait = 0;
+    store_view_at(s->selected.view, count, &last);
+    if (!uid_set_add(&s->uids, 1, last.uid))    /* what came since, this client has not been told of */
+        return imap_no(s, "UNAVAILABLE", "out of memory");
+    enum rc rc = store_expunge(s->options.store, s->selected.mailbox_id, &s->uids, false, &s->from_uids, &wait, &f);
+    if (rc != RC_OK && rc != RC_NONE)
+        return imap_no_fault(s, rc, &f);
+    return imap_wait(s, wait, closed);
+}

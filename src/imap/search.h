@@ -1,0 +1,38 @@
+/* The criteria of SEARCH (RFC 3501 6.4.4, RFC 7162 3.1.5) as a tree, and asking it about one message. */
+#ifndef THURN_IMAP_SEARCH_H
+#define THURN_IMAP_SEARCH_H
+
+#include "imap/inner.h"
+
+enum search_kind {
+    SEARCH_ALL, SEARCH_AND, SEARCH_OR, SEARCH_NOT, SEARCH_SET, SEARCH_FLAG, SEARCH_KEYWORD, SEARCH_RECENT, SEARCH_NEW,
+    SEARCH_LARGER, SEARCH_SMALLER, SEARCH_MODSEQ, SEARCH_BEFORE, SEARCH_ON, SEARCH_SINCE, SEARCH_SENT_BEFORE, SEARCH_SENT_ON,
+    SEARCH_SENT_SINCE, SEARCH_HEADER, SEARCH_BODY, SEARCH_TEXT,
+};
+
+struct search_key {
+    enum search_kind kind;
+    bool is_negated;
+    unsigned cost;              /* 0: what the view knows, 1: the header, 2: all of the message */
+    uint32_t flags;
+    uint64_t number;
+    int64_t day;
+    struct slice name, text;    /* text folded (imap/fold.h) */
+    struct uid_set set;         /* of sequence numbers, in the arena */
+    struct search_key *first, *next;    /* children; AND has them cheapest first */
+};
+
+enum search_syntax { SEARCH_GOOD, SEARCH_BAD, SEARCH_BAD_CHARSET };
+/* "[CHARSET x ]key key ...": one AND. has_modseq: a MODSEQ key is in it. */
+enum search_syntax imap_parse_search(struct imap_session *, struct search_key **, bool *has_modseq);
+
+struct search_message {
+    struct imap_session *session;
+    uint32_t seq;
+    struct store_message message;
+    unsigned work;              /* counts up */
+    bool has_failed;            /* something could not be read: what was asked of it counts as not found */
+};
+bool imap_search_matches(struct search_message *, const struct search_key *);
+
+#endif
