@@ -238,7 +238,7 @@ class Submission(TwoServers):
 class Reports(TwoServers):
     """Delivery status notifications (RFC 3461, 3464, 6522), read by the sender over POP3."""
     zones = {"sink.test": ["@ MX 10 mail", "mail A 127.0.0.4"], "slow.test": ["@ MX 10 mail", "mail A 127.0.0.5"]}
-    options = {"sections": {"delivery": ["warn_after: 1s", "give_up_after: 3s"]}}
+    options = {"sections": {"delivery": ["warn_after: 1s", "give_up_after: 1h"]}}
 
     def report(self, about, user="alice"):
         """The report on the message with this envelope id, taken apart."""
@@ -315,10 +315,18 @@ class Reports(TwoServers):
         self.assertFalse([event for event in life["events"] if "report" in event])
         self.assertFalse([m for m in mails(self.sender, "bob") if b"never" in m])
 
+    def lifetime(self, time):
+        self.sender.sections = {"delivery": ["warn_after: 1s", f"give_up_after: {time}"]}
+        self.sender.write_config()
+        self.sender.thurn("reload")
+
     def test_a_delay_is_told_once_and_then_the_end(self):
         with Sink("127.0.0.5", self.network.smtp_port, answer=lambda verb, *_: "450 4.2.0 not now" if verb == "RCPT" else None):
             first = submit(self.sender, "alice", ["slow@slow.test"], text("late"), " ENVID=late")
             quiet = submit(self.sender, "alice", ["slow@slow.test"], text("quiet"), " ENVID=quiet", " NOTIFY=FAILURE")
+            self.report("late")                         # the delay; only then is the lifetime made short
+            self.lifetime("2s")
+            self.addCleanup(self.lifetime, "1h")
             for message_id in (first, quiet):
                 self.assertEqual(self.wait_done(message_id)["events"][-1]["outcomes"][0]["state"], "bounced")
         reports = [parts_of_report(m) for m in mails(self.sender, "alice") if b"Original-Envelope-Id: late\r\n" in m]
