@@ -114,6 +114,12 @@ void sim_file_changed(struct sim_file *);       /* what ready() says may have ch
 void sim_file_ref(struct sim_file *);
 void sim_file_unref(struct sim_file *);
 
+/* ---- memory of the machine room itself ----------------------------------------------------------------------------------------
+ * What sim/ keeps while a server's call runs (an end of a connection, a timer) must not be that process's: it would go with it. */
+void *sim_new(size_t size);                     /* zeroed; never NULL */
+void *sim_renew(void *, size_t size);           /* realloc; never NULL */
+void sim_delete(void *);
+
 /* ---- the trace -------------------------------------------------------------------------------------------------------------- */
 
 extern bool sim_traces;

@@ -14,21 +14,36 @@ struct net_end;                         /* one end of a stream, or a listening s
 
 enum { NET_BUFFER_BYTES = 256 * 1024 }; /* on the way and unread, each direction: then a writer waits */
 
-/* ---- as the system calls need it (calls_socket.c); results as system calls, -errno ---- */
+void net_begin(void);                   /* forgets everything of the last run (called by sim_begin) */
+
+/* ---- as the system calls need it (calls_socket.c); results as system calls, -errno ----
+ * An end that is given out comes with one reference, the caller's: for sim_fd_install, or sim_file_unref it. The last one closes.
+ * Nothing here waits: a call that would have to is answered -EAGAIN (connect: -EINPROGRESS); whoever blocks waits on the end's
+ * address with sim_wait until its file is ready, and tries again. */
 struct net_end *net_socket(int domain);
-int net_bind(struct net_end *, struct sim_host *, const char *address, uint16_t port);          /* address NULL: any; a path for AF_UNIX: port 0 */
+int net_domain(const struct net_end *);                 /* AF_INET, AF_INET6, AF_UNIX */
+bool net_is_net(const struct sim_file *);               /* is this file a net_end (kind "socket")? */
+bool net_is_listening(const struct net_end *);
+/* address NULL: any; a path for AF_UNIX: port 0. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL. Port 0 of an address: a free one. */
+int net_bind(struct net_end *, struct sim_host *, const char *address, uint16_t port);
 int net_listen(struct net_end *);
 int net_accept(struct net_end *, struct net_end **);
-int net_connect(struct net_end *, struct sim_host *from, const char *address, uint16_t port);    /* 0, -EINPROGRESS */
-int net_connect_result(struct net_end *);                                                       /* SO_ERROR: takes it */
+int net_connect(struct net_end *, struct sim_host *from, const char *address, uint16_t port);    /* 0, -EINPROGRESS; AF_UNIX: 0, -ENOENT, ... */
+int net_connect_result(struct net_end *);                                                       /* SO_ERROR: takes it (an errno, or 0) */
 int net_pair(struct net_end *ends[2]);                                                          /* socketpair */
 int64_t net_read(struct net_end *, void *, size_t, bool peek);
 int64_t net_write(struct net_end *, const void *, size_t);
 int net_shutdown(struct net_end *, int how);
-/* Descriptors that travel with the next byte written / came with the byte read last. */
+/* Descriptors that travel with the next byte written / came with the byte read last. Sending takes a reference of its own, and
+ * forgets the file when the write that follows fails. A file that came is the caller's; what nobody takes before the next read
+ * is closed, as is what a plain recv() passes over. A read ends behind each message that carries files. */
 int net_send_file(struct net_end *, struct sim_file *);
 struct sim_file *net_take_file(struct net_end *);
+/* Numeric addresses; empty for AF_UNIX. remote_port 0: not connected. */
 void net_names(const struct net_end *, char local[48], uint16_t *local_port, char remote[48], uint16_t *remote_port);
+/* The names of path sockets in a host's files: lstat, unlink, rename, chmod and open of a path ask here first. */
+bool net_path_is_socket(const struct sim_host *, const char *path);
+bool net_path_unlink(struct sim_host *, const char *path);             /* false: no such */
 
 /* ---- for clients and peers that are coroutines: blocking, with a time-out in simulated ms ---- */
 struct net_end *net_dial(struct sim_host *from, const char *address, uint16_t port, int64_t timeout_ms);        /* NULL: not connected */
@@ -47,7 +62,9 @@ struct net_faults {                     /* per million, for each piece or connec
 };
 void net_set_faults(const struct net_faults *);                                 /* between all hosts */
 void net_partition(struct sim_host *, struct sim_host *, bool is_cut);
-void net_host_lost(struct sim_host *);  /* its power is gone: connections to it become half-open (called by sim_power_off) */
+/* Its power is gone: connections to it become half-open. Called by sim_power_off before it kills the processes, so that their
+ * descriptors close without a word. The host may come back: then whoever speaks to it on an old connection is reset. */
+void net_host_lost(struct sim_host *);
 struct net_figures { uint64_t connections, resets, cuts, pieces, bytes; };
 struct net_figures net_figures(void);
 
