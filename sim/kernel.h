@@ -1,8 +1,10 @@
 /* The simulated machine room: whole servers in one process, on one thread, from one seed.
  *
  * `thurn-sim` is linked from the same objects as `thurn`; the linker hands every system call that they make to a function of
- * ours (`-Wl,--wrap`, sim/meson.build has the list). So nothing of the server is rewritten or left out for the simulation: its
- * loop, connections, files and threads are the real ones, and the system under them is this.
+ * ours: the server's libraries are joined into one object with `ld -r --wrap=read ...` (sim/calls has the list), in which read()
+ * has become __wrap_read(). So nothing of the server is rewritten or left out for the simulation: its loop, connections, files
+ * and threads are the real ones, and the system under them is this. The simulator's own files are not wrapped: their malloc()
+ * is the real one, and what they keep does not go with the process that happens to run.
  *
  *     kernel.c, thread.c, memory.c   hosts, processes, threads (coroutines), time, the seed; each process's memory
  *     calls_*.c                      the system calls, by what they are about: files, sockets, epoll, children, time
@@ -66,6 +68,10 @@ bool sim_is_alive(const struct sim_process *);
 struct sim_process *sim_self(void);             /* the running one; NULL in an event */
 struct sim_host *sim_self_host(void);
 const char *sim_process_name(const struct sim_process *);
+unsigned sim_process_id(const struct sim_process *);    /* its pid: rises over the run */
+void sim_process_serves(struct sim_process *);  /* it and its children are servers: the judge is asked, an abort() is a failure */
+/* When the process ends, however: for what sim/ keeps on its behalf. Runs outside of any process. */
+void sim_at_exit(struct sim_process *, void (*run)(void *arg), void *arg);
 struct sim_process *sim_process_find(const struct sim_host *, const char *name, unsigned index);       /* alive; NULL */
 
 /* Blocking, from within a process's thread. A channel of sleep is any address. */
@@ -82,6 +88,9 @@ void sim_run(int64_t until_us, const bool *stop);
 /* Each wrapped call comes through here first: it counts, lets other threads run by chance, and is where a planned crash
  * happens (then it does not return). The result is 0, or an errno that the call is to fail with, as `faults` decided. */
 int sim_enter(const char *call);
+/* Which errors a call may be made to fail with (EINTR, EMFILE, ...): how many; none: it cannot fail. Errors of the disk and of the
+ * network itself are theirs (disk_set_faults, net_set_faults). */
+unsigned sim_call_errors(const char *call, int errors[8]);
 
 /* What may go wrong, set by the scenario; called by sim_enter for calls of servers (not of clients). */
 struct sim_fault {
@@ -90,7 +99,9 @@ struct sim_fault {
 };
 typedef struct sim_fault sim_judge(void *arg, struct sim_process *, const char *call, uint64_t number);
 void sim_set_judge(sim_judge *, void *arg);
+void sim_set_preemption(uint32_t per_million);  /* how often a call lets others run first; 20000 at the beginning */
 uint64_t sim_calls(void);                       /* so far, of all */
+uint64_t sim_hash(void);                        /* of every call and every line of the trace so far: the same seed, the same hash */
 
 /* ---- descriptors --------------------------------------------------------------------------------------------------------- */
 
