@@ -18,7 +18,7 @@
 
 enum { TRIAL_PORT_OFFSET = 10000, PATH_SIZE = 4096 };
 
-static const char *const roles_with_users[] = { "keys", "auth", "edge", "post", "out" };
+static const char *const roles_with_users[] = { "keys", "auth", "edge", "post", "out", "local" };
 
 struct setup {
     const char *prefix, *domain_typed, *certificate_typed, *key_typed, *listen, *offset_typed, *postmaster;
@@ -371,7 +371,7 @@ int cmd_setup(int argc, char **argv)
     const struct cli_usage usage = {
         .name = "setup", .words = "[options] HOST",
         .text = "Makes what a server on this host needs: the configuration /etc/thurn/thurn.yaml, a key with a self-signed certificate, the "
-                "system users thurn-keys, thurn-auth, thurn-edge, thurn-post and thurn-out, the data directory, a systemd unit and the first "
+                "system users thurn-keys, thurn-auth, thurn-edge, thurn-post, thurn-out and thurn-local, the data directory, a systemd unit and the first "
                 "domain. Then it prints the DNS records to publish and the next steps. HOST is this host's full name.",
         .options = options,
         .notes = "What is there already is kept, never overwritten: running it again makes only what is missing.\n\n"

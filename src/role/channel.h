@@ -31,6 +31,7 @@ int role_main(const char *name);
 int role_keys_main(void);
 int role_auth_main(void);
 int role_edge_main(void);
+int role_local_main(void);
 int role_post_main(void);
 int role_out_main(void);
 /* `thurn serve`: the launcher itself. */

@@ -245,7 +245,7 @@ static void figures(void *self, struct buf *json)
                      (unsigned long long)edge->accepted, (unsigned long long)edge->refused);
 }
 
-int role_edge_main(void)
+static int run(enum role role)
 {
     struct edge *edge = calloc(1, sizeof(*edge));
     must(edge != NULL);
@@ -258,8 +258,14 @@ int role_edge_main(void)
     map_init(&edge->by_number, NULL);
     map_init(&edge->by_address, seed);
     struct role_self self = {
-        .role = ROLE_EDGE, .launcher = &edge->launcher, .loop = edge->loop, .self = edge, .frame = on_launcher, .figures = figures,
+        .role = role, .launcher = &edge->launcher, .loop = edge->loop, .self = edge, .frame = on_launcher, .figures = figures,
         .powers = POWER_LOOP | POWER_RECEIVE_FDS | POWER_ACCEPT,
     };
     return role_run(&self);
 }
+
+int role_edge_main(void) { return run(ROLE_EDGE); }
+
+/* The same for what the host's own programs hand in (submit.sock): nobody outside can speak to this process, so post believes it
+ * that a local user does (it is known to post by its channel, and has none to auth). */
+int role_local_main(void) { return run(ROLE_LOCAL); }

@@ -324,7 +324,7 @@ void edge_smtp_begin(struct edge *edge, int fd, const struct peer *peer, enum li
         .host_name = slice_from_str(smtp->session.host_name),
         .size_max = edge->config.message_size_max,
         .offers_tls = edge->tls != NULL && !is_implicit && !is_local_submission,
-        .auth_without_tls = edge_auth_without_tls(edge, peer),
+        .auth_without_tls = !is_local_submission && edge_auth_without_tls(edge, peer),
         .requires_auth = face_of(protocol) == SMTP_SUBMISSION && !is_local_submission,
     };
     smtp->machine = smtp_server_new(&smtp->options, conn_peer(smtp->session.driver.conn));

@@ -13,6 +13,7 @@ static const struct schema schemas[FRAME_TYPES] = { FRAME_TABLE(FRAME_SCHEMA) };
 static const char *const roles[ROLES] = {
     [ROLE_LAUNCHER] = "launcher", [ROLE_KEYS] = "keys", [ROLE_AUTH] = "auth",
     [ROLE_EDGE] = "edge", [ROLE_POST] = "post", [ROLE_OUT] = "out",
+    [ROLE_LOCAL] = "local",
 };
 
 enum { HEADER_BYTES = 2 + 4 };          /* type and session, behind the length */

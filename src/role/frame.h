@@ -91,7 +91,7 @@ enum rc frame_parse(struct slice *in, struct frame *, struct fault *);
 const char *frame_name(enum frame_type);
 bool frame_carries_fd(enum frame_type);
 
-enum role { ROLE_LAUNCHER, ROLE_KEYS, ROLE_AUTH, ROLE_EDGE, ROLE_POST, ROLE_OUT, ROLES };
+enum role { ROLE_LAUNCHER, ROLE_KEYS, ROLE_AUTH, ROLE_EDGE, ROLE_POST, ROLE_OUT, ROLE_LOCAL, ROLES };
 const char *role_name(enum role);
 
 #endif

@@ -107,12 +107,16 @@ static void raise_limits(void)
 
 /* ---- stopping ---------------------------------------------------------------------------------------------------- */
 
+static bool has_sessions(const struct process *process)
+{
+    return process->role == ROLE_EDGE || process->role == ROLE_LOCAL || process->role == ROLE_POST;
+}
+
 static bool any_runs(const struct launcher *launcher, bool only_sessions)
 {
     for (size_t i = 0; i < launcher->process_count; i++) {
         const struct process *process = &launcher->process[i];
-        bool has_sessions = process->role == ROLE_EDGE || process->role == ROLE_POST;
-        if (process->state != PROCESS_DOWN && (has_sessions || !only_sessions))
+        if (process->state != PROCESS_DOWN && (has_sessions(process) || !only_sessions))
             return true;
     }
     return false;
@@ -122,7 +126,7 @@ static void stop_roles(struct launcher *launcher, bool only_sessions)
 {
     for (size_t i = 0; i < launcher->process_count; i++) {
         struct process *process = &launcher->process[i];
-        if (!only_sessions || process->role == ROLE_EDGE || process->role == ROLE_POST)
+        if (!only_sessions || has_sessions(process))
             process_stop(process);
     }
 }

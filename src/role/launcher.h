@@ -16,7 +16,7 @@
 
 enum {
     LAUNCHER_EDGES_MAX = 64,
-    LAUNCHER_PROCESSES_MAX = LAUNCHER_EDGES_MAX + 4,
+    LAUNCHER_PROCESSES_MAX = LAUNCHER_EDGES_MAX + 5,
     LAUNCHER_SOCKETS_MAX = 256,
     LAUNCHER_PEM_MAX = 512 * 1024,          /* fits a frame */
     LAUNCHER_STOP_MS = 25 * 1000,           /* then what still runs is killed */
@@ -47,7 +47,7 @@ struct process {
 struct socket {                             /* a listening socket that roles are given copies of */
     enum listener_kind kind;
     enum listener_protocol protocol;
-    enum role role;                         /* who gets it; ROLE_EDGE: all edges (LISTENER_SUBMIT: the first) */
+    enum role role;                         /* who gets it; ROLE_EDGE: all edges */
     int fd;
     bool is_kept;                           /* during a reload: still configured */
     char name[300];                         /* "address:port" or a path */

@@ -21,6 +21,7 @@ enum { PASSWORD_MAX_BYTES = 4096 };
 /* Who talks to whom. */
 static const struct { enum role a, b; } links[] = {
     { ROLE_EDGE, ROLE_POST }, { ROLE_EDGE, ROLE_AUTH }, { ROLE_EDGE, ROLE_KEYS }, { ROLE_AUTH, ROLE_POST }, { ROLE_POST, ROLE_OUT },
+    { ROLE_LOCAL, ROLE_POST },
 };
 
 bool process_is_running(const struct process *process) { return process->channel != NULL; }
@@ -41,6 +42,7 @@ void process_init_all(struct launcher *launcher)
     add(launcher, ROLE_AUTH, 0);
     add(launcher, ROLE_POST, 0);
     add(launcher, ROLE_OUT, 0);
+    add(launcher, ROLE_LOCAL, 0);
     for (uint32_t i = 0; i < edges && i < LAUNCHER_EDGES_MAX; i++)
         add(launcher, ROLE_EDGE, i);
 }
@@ -64,7 +66,7 @@ void process_send_log(struct process *process)
 
 void process_send_socket(struct process *process, const struct socket *socket)
 {
-    if (socket->role != process->role || (socket->kind == LISTENER_SUBMIT && process->index != 0))
+    if (socket->role != process->role)
         return;
     channel_send_fd(process->channel, fcntl(socket->fd, F_DUPFD_CLOEXEC, 3), FRAME_LISTENER, 0, (uint64_t)socket->kind,
                     (uint64_t)socket->protocol, slice_from_str(socket->name));

@@ -92,7 +92,7 @@ enum rc socket_open_all(struct launcher *launcher, struct fault *fault)
     if (rc == RC_OK)
         rc = open_local(launcher, "control-post.sock", LISTENER_CONTROL, ROLE_POST, CONTROL_MODE, fault);
     if (rc == RC_OK)
-        rc = open_local(launcher, "submit.sock", LISTENER_SUBMIT, ROLE_EDGE, SUBMIT_MODE, fault);
+        rc = open_local(launcher, "submit.sock", LISTENER_SUBMIT, ROLE_LOCAL, SUBMIT_MODE, fault);
     for (size_t i = 0; i < config->listener_count && rc == RC_OK; i++)
         rc = open_configured(launcher, &config->listeners[i], fault);
     return rc;

@@ -4,7 +4,7 @@
 
 enum listener_kind {
     LISTENER_PROTOCOL,      /* second field: enum listener_protocol (config/config.h) */
-    LISTENER_SUBMIT,        /* submit.sock: local users' mail; goes to edge 0 only */
+    LISTENER_SUBMIT,        /* submit.sock: local users' mail; goes to the role local */
     LISTENER_CONTROL,       /* control sockets: to auth and post */
 };
 

@@ -178,7 +178,7 @@ static void on_auth_closed(void *arg, struct channel *channel, const char *why)
 
 static void edge_channel(struct post *post, uint64_t index, int fd)
 {
-    must(index < POST_EDGES_MAX);
+    must(index <= POST_LOCAL);
     struct post_edge *edge = &post->edges[index];
     struct channel_owner owner = { .frame = on_edge_frame, .closed = on_edge_closed, .arg = edge };
     struct channel *old = edge->channel;
@@ -205,7 +205,10 @@ static void channel_to(struct post *post, struct frame *frame)
     int fd = frame->fd;
     frame->fd = -1;
     if (frame->field[0].number == ROLE_EDGE) {
+        must(frame->field[1].number < POST_EDGES_MAX);
         edge_channel(post, frame->field[1].number, fd);
+    } else if (frame->field[0].number == ROLE_LOCAL) {
+        edge_channel(post, POST_LOCAL, fd);
     } else if (frame->field[0].number == ROLE_AUTH) {
         auth_channel(post, fd);
     } else {
@@ -270,7 +273,7 @@ static bool is_quiet(const struct post *post)
 {
     if (!list_is_empty(&post->waits) || dispatch_running(post->dispatch) != 0)
         return false;
-    for (size_t i = 0; i < POST_EDGES_MAX; i++)
+    for (size_t i = 0; i <= POST_LOCAL; i++)
         if (post->edges[i].transactions.count != 0)
             return false;
     return post->session_count == 0;
@@ -355,7 +358,7 @@ void post_init(struct post *post, struct loop *loop)
     list_init(&post->ticket_list);
     list_init(&post->waits);
     list_init(&post->sessions);
-    for (uint32_t i = 0; i < POST_EDGES_MAX; i++) {
+    for (uint32_t i = 0; i <= POST_LOCAL; i++) {
         post->edges[i].post = post;
         post->edges[i].index = i;
         map_init(&post->edges[i].transactions, NULL);

@@ -20,6 +20,7 @@
 
 enum {
     POST_EDGES_MAX = 64,
+    POST_LOCAL = POST_EDGES_MAX,        /* the role local stands behind the edges */
     POST_TICKETS_MAX = 200000,          /* the oldest goes first: its connection must log in again */
     POST_TRANSACTION_MEMORY_MAX = 4 * 1024 * 1024,      /* SMTP_RECIPIENTS_MAX recipients with everything they lead to */
     POST_TICK_MS = 60 * 1000,
@@ -63,7 +64,7 @@ struct post {
     bool lacks_mailboxes;               /* of an account in the routing table: they could not be made yet */
     struct channel *launcher, *auth;
     struct control *control;
-    struct post_edge edges[POST_EDGES_MAX];
+    struct post_edge edges[POST_EDGES_MAX + 1];
     struct map tickets;                 /* by number */
     struct list ticket_list;
     struct list waits;                  /* in order of position */

@@ -100,8 +100,7 @@ static bool sender_of(struct post_edge *edge, const struct frame *frame, struct 
 {
     uint64_t number = frame->field[1].number;
     *sender = (struct post_sender){ .face = (enum smtp_face)frame->field[0].number };
-    /* Only one edge is handed submit.sock, so no other can speak for local users. */
-    sender->is_local_user = edge->index == 0 && slice_equal(frame->field[16].bytes, SLICE("submit"));
+    sender->is_local_user = edge->index == POST_LOCAL;
     *user = sender->is_local_user ? SLICE("(local user)") : SLICE_NONE;
     if (number == 0)
         return true;

@@ -40,12 +40,21 @@ static void turn(int64_t ms)
     loop_run(post->loop);
 }
 
+enum { EDGE = 0, OTHER_EDGE = 1 };
 static int edge_fd;             /* the edge's end of its channel */
+
+static void open_channel(uint32_t index)
+{
+    int fds[2];
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    struct channel_owner owner = { .frame = on_edge_frame, .closed = on_edge_closed, .arg = &post->edges[index] };
+    post->edges[index].channel = channel_new(post->loop, fds[1], &owner);
+    edge_fd = fds[0];
+}
 
 static void open_post(const char *folder)
 {
     struct queue_options queue_options = { .concurrency = 1, .destination_concurrency = 1, .lifetime_s = 1000, .retry_first_s = 10, .retry_max_s = 100 };
-    int fds[2];
     post = calloc(1, sizeof(*post));
     must(post != NULL);
     post_init(post, loop_new());
@@ -59,10 +68,7 @@ static void open_post(const char *folder)
     CHECK(routing_add_domain(post->routing, SLICE("here.example")));
     CHECK(routing_add_account(post->routing, 7, SLICE("anna@here.example"), 0, true));
     make_account(post->store, 7);
-    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-    struct channel_owner owner = { .frame = on_edge_frame, .closed = on_edge_closed, .arg = &post->edges[1] };
-    post->edges[1].channel = channel_new(post->loop, fds[1], &owner);
-    edge_fd = fds[0];
+    open_channel(EDGE);
 }
 
 static void say(const struct buf *frame)
@@ -96,7 +102,7 @@ static struct fault mail(uint32_t session, const struct mail *m)
     buf_init(&out, 8192);
     CHECK(frame_write(&out, FRAME_MAIL, session, m->face, m->ticket, SLICE("192.0.2.1"), SLICE("helo"), SLICE_NONE, SLICE_NONE,
                       SLICE("somebody else"), (uint64_t)0, slice_from_str(m->local_part), slice_from_str(m->domain), SLICE_NONE,
-                      (uint64_t)0, m->body, (uint64_t)0, m->ret, (uint64_t)0, SLICE("smtp"), (uint64_t)0));
+                      (uint64_t)0, m->body, (uint64_t)0, m->ret, (uint64_t)0, SLICE("submit"), (uint64_t)0));      /* what it calls the protocol lends it nothing */
     say(&out);
     buf_free(&out);
     return hear();
@@ -132,15 +138,15 @@ static void check_mail(void)
         { "the edge's own ticket is good",                  SMTP_SUBMISSION, 41, "anna", "here.example", 0, 0, RC_OK },
         { "for its owner's address alone",                  SMTP_SUBMISSION, 41, "bob", "here.example", 0, 0, RC_PERM },
     };
-    post_ticket_add(post, 40, 7, 0, SLICE("anna@here.example"));
-    post_ticket_add(post, 41, 7, 1, SLICE("anna@here.example"));
+    post_ticket_add(post, 40, 7, OTHER_EDGE, SLICE("anna@here.example"));
+    post_ticket_add(post, 41, 7, EDGE, SLICE("anna@here.example"));
     for (size_t i = 0; i < sizeof(mails) / sizeof(mails[0]); i++) {
         CASE(mails[i].sentence);
         struct fault fault = mail(5, &mails[i]);
         CHECK_INT(fault.rc, mails[i].rc);
         if (fault.rc == RC_OK)
             abandon(5);
-        CHECK_INT(post->edges[1].transactions.count, 0);
+        CHECK_INT(post->edges[EDGE].transactions.count, 0);
     }
     CASE("an edge has no more transactions than it may have sessions");
     for (uint32_t session = 1; session <= 3; session++)
@@ -149,6 +155,21 @@ static void check_mail(void)
     CHECK_INT(mail(3, &mails[0]).rc, RC_OK);            /* one that begins again gives up the one before */
     for (uint32_t session = 1; session <= 3; session++)
         abandon(session);
+}
+
+/* The role local is known by its channel, and speaks for people who need no ticket. */
+static void check_local(void)
+{
+    static const struct mail local = { "", SMTP_SUBMISSION, 0, "anybody", "here.example", 0, 0, RC_OK };
+    int edge = edge_fd;
+    open_channel(POST_LOCAL);
+    CASE("a local user needs no ticket");
+    CHECK_INT(mail(5, &local).rc, RC_OK);
+    abandon(5);
+    (void)close(edge_fd);
+    edge_fd = edge;
+    turn(5);
+    CHECK(post->edges[POST_LOCAL].channel == NULL);
 }
 
 static void check_disabled(void)
@@ -183,7 +204,7 @@ static void open_stream(int fd)
     union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } control;
     struct buf out;
     buf_init(&out, 4096);
-    post_ticket_add(post, 50, 7, 1, SLICE("anna@here.example"));
+    post_ticket_add(post, 50, 7, EDGE, SLICE("anna@here.example"));
     CHECK(frame_write(&out, FRAME_OPEN, 6, (uint64_t)1, (uint64_t)50, SLICE("a"), (uint64_t)1, SLICE("b CREATE new\r\n"), SLICE("192.0.2.1")));
     struct iovec part = { .iov_base = (void *)(uintptr_t)buf_slice(&out).ptr, .iov_len = buf_len(&out) };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.space) };
@@ -228,6 +249,7 @@ int main(void)
     temporary_folder(folder);
     open_post(folder);
     check_mail();
+    check_local();
     check_late_settling();
     check_disabled();
     (void)close(edge_fd);
@@ -237,7 +259,7 @@ int main(void)
     queue_free(post->queue);
     routing_free(post->routing);
     map_free(&post->tickets);
-    for (size_t i = 0; i < POST_EDGES_MAX; i++)
+    for (size_t i = 0; i <= POST_LOCAL; i++)
         map_free(&post->edges[i].transactions);
     charset_unload(&post->charsets);
     loop_free(post->loop);

@@ -387,7 +387,7 @@ class Queue(Case):
 class Server(Case):
     def test_status_and_check(self):
         found = rows(self.thurn("status", "--json"))
-        self.assertEqual({row["role"] for row in found}, {"launcher", "keys", "auth", "edge", "post", "out"})
+        self.assertEqual({row["role"] for row in found}, {"launcher", "keys", "auth", "edge", "post", "out", "local"})
         self.assertEqual({row["state"] for row in found}, {"ready"})
         shown = self.thurn("status").stdout
         for row in found:

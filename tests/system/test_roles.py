@@ -18,7 +18,7 @@ import unittest
 import thurn
 from talk import Talk, mails, tls_client_context
 
-ROLES = {"keys", "auth", "post", "out", "edge"}
+ROLES = {"keys", "auth", "post", "out", "edge", "local"}
 
 
 def is_alive(pid):
