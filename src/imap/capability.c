@@ -21,6 +21,7 @@ static const struct {
     { "UNSELECT", IMAP_AFTER_LOGIN },                               /* RFC 3691 */
     { "MOVE", IMAP_AFTER_LOGIN },                                   /* RFC 6851 */
     { "CONDSTORE", IMAP_AFTER_LOGIN },                              /* RFC 7162 */
+    { "QRESYNC", IMAP_AFTER_LOGIN },                                /* RFC 7162 */
     { "STARTTLS", IMAP_WITH_STARTTLS },
     { "LOGINDISABLED", IMAP_WITHOUT_AUTH },
     { "AUTH=SCRAM-SHA-256-PLUS", IMAP_WITH_BINDING },               /* RFC 7677, RFC 9266 */

@@ -75,6 +75,7 @@ static const struct {
     void (*enable)(struct imap_session *);
 } extensions[] = {
     { SLICE_INIT("CONDSTORE"), imap_enable_condstore },        /* RFC 7162 3.1 */
+    { SLICE_INIT("QRESYNC"), imap_enable_qresync },            /* RFC 7162 3.2.3 */
 };
 enum { EXTENSIONS = sizeof(extensions) / sizeof(extensions[0]) };
 

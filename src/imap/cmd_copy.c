@@ -39,7 +39,7 @@ static enum imap_next copied(struct imap_session *s)
     (void)buf_append_str(&s->text, "* OK [");
     (void)buf_append(&s->text, buf_slice(&s->scratch));
     imap_say(s, "] moved\r\n");
-    return imap_ok(s, text);
+    return imap_ok_highest(s, text);
 }
 
 static enum imap_next copy_messages(struct imap_session *s, bool is_move)
@@ -77,7 +77,7 @@ enum imap_next imap_cmd_move(struct imap_session *s) { return copy_messages(s, t
 
 static enum imap_next expunged(struct imap_session *s)
 {
-    return s->settled == RC_OK ? imap_ok(s, "EXPUNGE completed") : imap_unsettled(s);
+    return s->settled == RC_OK ? imap_ok_highest(s, "EXPUNGE completed") : imap_unsettled(s);
 }
 
 /* Without a set it means every message that the client knows of. */

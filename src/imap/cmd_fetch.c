@@ -1,4 +1,4 @@
-/* FETCH (RFC 3501 6.4.5) with CHANGEDSINCE and MODSEQ (RFC 7162 3.1.4, 3.1.5).
+/* FETCH (RFC 3501 6.4.5) with CHANGEDSINCE, MODSEQ and VANISHED (RFC 7162 3.1.4, 3.1.5, 3.2.6).
  *
  * \Seen that a FETCH sets is one change for all its messages, made before the first of them goes out, so that each
  * response carries the new flags; a disk that is too full to note it does not keep anyone from reading. Bodies go out in
@@ -9,8 +9,9 @@ enum { PIECE_BYTES = 32 * 1024, LOAD_WORK = 50 };
 
 struct fetch_job {
     struct fetch_items items;
-    bool has_changed_since;
+    bool has_changed_since, has_vanished;
     uint64_t changed_since;
+    struct slice set;           /* as the client gave it */
     struct imap_cursor at;
     uint32_t seq;
     bool is_open;               /* "* 5 FETCH (" stands there */
@@ -218,24 +219,46 @@ static bool parse_modifiers(struct imap_parser *p, struct fetch_job *job)
 {
     if (!imap_parse_takes(p, ' '))
         return imap_parse_end(p);
-    struct slice name;
-    if (!imap_parse_byte(p, '(') || !imap_parse_atom(p, &name) || !imap_parse_space(p))
+    if (!imap_parse_byte(p, '('))
         return false;
-    if (!slice_equal_nocase(name, SLICE("CHANGEDSINCE")))
-        return imap_parse_failed(p, "there is no such FETCH modifier");
-    job->has_changed_since = true;
-    return imap_parse_number(p, INT64_MAX, &job->changed_since) && imap_parse_byte(p, ')') && imap_parse_end(p)
-           && imap_fetch_add(p, &job->items, FETCH_MODSEQ);
+    do {
+        struct slice name;
+        if (!imap_parse_atom(p, &name))
+            return false;
+        if (slice_equal_nocase(name, SLICE("VANISHED"))) {
+            job->has_vanished = true;
+        } else if (slice_equal_nocase(name, SLICE("CHANGEDSINCE"))) {
+            job->has_changed_since = true;
+            if (!imap_parse_space(p) || !imap_parse_number(p, INT64_MAX, &job->changed_since))
+                return false;
+        } else {
+            return imap_parse_failed(p, "there is no such FETCH modifier");
+        }
+    } while (imap_parse_takes(p, ' '));
+    if (!imap_parse_byte(p, ')') || !imap_parse_end(p))
+        return false;
+    return !job->has_changed_since || imap_fetch_add(p, &job->items, FETCH_MODSEQ);
+}
+
+/* RFC 7162 3.2.6: only so. */
+static bool may_ask_for_vanished(struct imap_session *s, const struct fetch_job *job)
+{
+    if (!job->has_vanished || (s->is_qresync && s->is_uid && job->has_changed_since))
+        return true;
+    return imap_parse_failed(&s->args, "VANISHED needs ENABLE QRESYNC, UID FETCH and CHANGEDSINCE");
 }
 
 static bool parse_arguments(struct imap_session *s, struct fetch_job *job)
 {
     struct imap_parser *p = &s->args;
-    if (!imap_parse_space(p) || !imap_take_set(s) || !imap_parse_space(p))
+    if (!imap_parse_space(p))
+        return false;
+    struct imap_parser ahead = *p;
+    if (!imap_take_set(s) || !imap_parse_set(&ahead, &job->set) || !imap_parse_space(p))
         return false;
     if (s->is_uid && !imap_fetch_add(p, &job->items, FETCH_UID))        /* RFC 3501 6.4.8 */
         return false;
-    return imap_parse_fetch_items(p, &job->items) && parse_modifiers(p, job);
+    return imap_parse_fetch_items(p, &job->items) && parse_modifiers(p, job) && may_ask_for_vanished(s, job);
 }
 
 /* The messages that this command will have been the first to show. */
@@ -273,6 +296,8 @@ enum imap_next imap_cmd_fetch(struct imap_session *s)
     if (job->items.has_modseq)
         imap_enable_condstore(s);
     s->job = job;
+    if (job->has_vanished && !imap_say_vanished_since(s, job->changed_since, job->set))
+        return imap_no(s, "UNAVAILABLE", "out of memory");
     if (!find_unseen(s, job))
         return fetch_on(s);
     enum rc rc = store_flags(s->options.store, s->selected.mailbox_id, &s->from_uids, FLAGS_ADD, FLAG_SEEN, 0, UINT64_MAX,

@@ -1,4 +1,4 @@
-/* SELECT and EXAMINE (RFC 3501 6.3.1, 6.3.2; CONDSTORE parameter: RFC 7162 3.1.8), CLOSE (6.4.2), UNSELECT (RFC 3691). */
+/* SELECT and EXAMINE (RFC 3501 6.3.1, 6.3.2; CONDSTORE and QRESYNC: RFC 7162 3.1.8, 3.2.5), CLOSE (6.4.2), UNSELECT (RFC 3691). */
 #include "imap/inner.h"
 
 void imap_deselect(struct imap_session *s)
@@ -29,11 +29,15 @@ void imap_enable_condstore(struct imap_session *s)
         say_highest_modseq(s, &info);
 }
 
-/* "(CONDSTORE)": parameters (RFC 4466 2.1). */
-static bool parse_parameters(struct imap_session *s, bool *has_condstore)
+struct parameters {
+    bool has_condstore;
+    struct imap_qresync qresync;
+};
+
+/* "(CONDSTORE QRESYNC (...))": parameters (RFC 4466 2.1). */
+static bool parse_parameters(struct imap_session *s, struct parameters *parameters)
 {
     struct imap_parser *p = &s->args;
-    *has_condstore = false;
     if (!imap_parse_takes(p, ' '))
         return imap_parse_end(p);
     if (!imap_parse_byte(p, '('))
@@ -42,9 +46,13 @@ static bool parse_parameters(struct imap_session *s, bool *has_condstore)
         struct slice name;
         if (!imap_parse_atom(p, &name))
             return false;
-        if (!slice_equal_nocase(name, SLICE("CONDSTORE")))
+        if (slice_equal_nocase(name, SLICE("QRESYNC"))) {
+            if (!imap_parse_qresync(s, &parameters->qresync))
+                return false;
+        } else if (!slice_equal_nocase(name, SLICE("CONDSTORE"))) {
             return imap_parse_failed(p, "there is no such parameter");
-        *has_condstore = true;
+        }
+        parameters->has_condstore = true;
     } while (imap_parse_takes(p, ' '));
     return imap_parse_byte(p, ')') && imap_parse_end(p);
 }
@@ -65,13 +73,63 @@ static void say_mailbox(struct imap_session *s, const struct store_mailbox_info 
     imap_say(s, "* OK [HIGHESTMODSEQ %" PRIu64 "] highest\r\n", highest_modseq);
 }
 
+/* ---- resynchronisation ----------------------------------------------------------------------------------------------- */
+
+struct resync {
+    uint64_t modseq;
+    uint32_t seq;               /* of s->seqs, the next one */
+    struct imap_cursor at;
+};
+
+static enum imap_next selected(struct imap_session *s)
+{
+    bool is_read_only = s->selected.is_read_only;
+    return imap_finish(s, "OK", is_read_only ? SLICE("READ-ONLY") : SLICE("READ-WRITE"),
+                       is_read_only ? "EXAMINE completed" : "SELECT completed");
+}
+
+static enum imap_next say_changes(struct imap_session *s)
+{
+    struct resync *resync = s->job;
+    for (unsigned work = 0; !imap_is_enough(s, work); work++) {
+        struct store_message message;
+        if (!imap_next_seq(&s->seqs, &resync->at, &resync->seq))
+            return selected(s);
+        store_view_at(s->selected.view, resync->seq, &message);
+        if (message.modseq <= resync->modseq)
+            continue;
+        imap_learn_keywords(s, message.keywords);
+        imap_say(s, "* %" PRIu32 " FETCH (UID %" PRIu32 " ", resync->seq, message.uid);
+        imap_write_flags(s, &message);
+        imap_say(s, " MODSEQ (%" PRIu64 "))\r\n", message.modseq);
+    }
+    return imap_again(s, say_changes);
+}
+
+/* A client of another UIDVALIDITY knows nothing of this mailbox: it is told no more than by any SELECT. */
+static enum imap_next resynchronise(struct imap_session *s, const struct imap_qresync *qresync)
+{
+    const char *error;
+    struct resync *resync = ARENA_NEW(&s->arena, struct resync);
+    struct slice known = qresync->known.len > 0 ? qresync->known : SLICE("1:*");
+    if (resync == NULL || !imap_resolve_set(s, known, true, &s->seqs, &error) || !imap_say_vanished_since(s, qresync->modseq, qresync->known)) {
+        imap_deselect(s);
+        return imap_no(s, "UNAVAILABLE", "out of memory");
+    }
+    resync->modseq = qresync->modseq;
+    s->job = resync;
+    return say_changes(s);
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------------- */
+
 static enum imap_next select_mailbox(struct imap_session *s, bool is_read_only)
 {
     struct store_mailbox_info info;
     struct fault f = { .rc = RC_OK };
     struct slice name;
-    bool has_condstore;
-    if (!imap_parse_space(&s->args) || !imap_parse_mailbox(&s->args, &name) || !parse_parameters(s, &has_condstore))
+    struct parameters parameters = { .has_condstore = false };
+    if (!imap_parse_space(&s->args) || !imap_parse_mailbox(&s->args, &name) || !parse_parameters(s, &parameters))
         return imap_bad_syntax(s);
     if (s->selected.view != NULL) {
         imap_deselect(s);                       /* also when the new one cannot be selected */
@@ -88,11 +146,13 @@ static enum imap_next select_mailbox(struct imap_session *s, bool is_read_only)
     }
     s->selected.mailbox_id = info.id;
     s->selected.is_read_only = is_read_only;
+    uint32_t uidvalidity = info.uidvalidity;
     if (store_mailbox_by_id(s->options.store, s->selected.mailbox_id, &info) == RC_OK)
         say_mailbox(s, &info);
-    s->is_condstore |= has_condstore;
-    return imap_finish(s, "OK", is_read_only ? SLICE("READ-ONLY") : SLICE("READ-WRITE"),
-                       is_read_only ? "EXAMINE completed" : "SELECT completed");
+    s->is_condstore |= parameters.has_condstore;
+    if (parameters.qresync.is_asked && parameters.qresync.uidvalidity == uidvalidity)
+        return resynchronise(s, &parameters.qresync);
+    return selected(s);
 }
 
 enum imap_next imap_cmd_select(struct imap_session *s) { return select_mailbox(s, false); }

@@ -60,6 +60,7 @@ struct imap_session {
     unsigned errors;
     bool is_closing, is_waiting, is_idling, has_greeted;
     bool is_condstore;                          /* the client has shown that it knows MODSEQ (RFC 7162 3.1) */
+    bool is_qresync;                            /* it has enabled QRESYNC: VANISHED instead of EXPUNGE (RFC 7162 3.2) */
 
     /* The command under way; arena, sets and scratch are emptied behind it. */
     const struct imap_command *command;
@@ -120,6 +121,23 @@ void imap_say_flags(struct imap_session *);                         /* FLAGS and
 void imap_deselect(struct imap_session *);
 /* The client has used something of CONDSTORE: from here on it gets modseqs (RFC 7162 3.1). */
 void imap_enable_condstore(struct imap_session *);
+
+/* ---- quick resynchronisation (qresync.c) --------------------------------------------------------------------------------- */
+
+struct imap_qresync {           /* what the client says that it knows */
+    bool is_asked;
+    uint32_t uidvalidity;
+    uint64_t modseq;
+    struct slice known;         /* set of UIDs; empty: all */
+};
+void imap_enable_qresync(struct imap_session *);
+bool imap_parse_qresync(struct imap_session *, struct imap_qresync *);
+/* "* VANISHED (EARLIER) ...": of `known`, all that went since modseq and is not in the view; nothing when there is none.
+ * False: out of memory. */
+bool imap_say_vanished_since(struct imap_session *, uint64_t modseq, struct slice known);
+void imap_say_vanished(struct imap_session *, const struct uid_set *uids);
+/* imap_ok, with HIGHESTMODSEQ for a client that resynchronises: after something was expunged. */
+enum imap_next imap_ok_highest(struct imap_session *, const char *text);
 
 /* ---- sets (sets.c) ------------------------------------------------------------------------------------------------------ */
 

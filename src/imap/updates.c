@@ -3,7 +3,7 @@
 
 struct news {
     struct imap_session *session;
-    struct uid_set flagged;
+    struct uid_set flagged, vanished;
     bool has_keywords, is_gone;
 };
 
@@ -12,7 +12,10 @@ static void report(void *arg, const struct store_change *change)
     struct news *news = arg;
     switch (change->kind) {
     case CHANGE_EXPUNGED:
-        imap_say(news->session, "* %" PRIu32 " EXPUNGE\r\n", change->seq);
+        if (!news->session->is_qresync)
+            imap_say(news->session, "* %" PRIu32 " EXPUNGE\r\n", change->seq);
+        else if (!uid_set_add(&news->vanished, change->uid, change->uid))
+            imap_bye(news->session, "out of memory");
         news->session->selected.told_count--;
         break;
     case CHANGE_FLAGS:
@@ -145,16 +148,19 @@ static void tell_news(struct imap_session *s, bool expunges_allowed)
 {
     struct news news = { .session = s };
     uid_set_init(&news.flagged);
+    uid_set_init(&news.vanished);
     store_view_sync(s->selected.view, expunges_allowed, report, &news);
     if (news.is_gone) {
         imap_bye(s, "the selected mailbox was deleted");
     } else {
         if (news.has_keywords && load_keywords(s))
             imap_say_flags(s);
+        imap_say_vanished(s, &news.vanished);
         say_counts(s);
         say_changed_flags(s, &news.flagged);
     }
     uid_set_free(&news.flagged);
+    uid_set_free(&news.vanished);
 }
 
 void imap_updates(struct imap_session *s, bool expunges_allowed)

@@ -264,6 +264,7 @@ struct run {
     uint32_t message_flags;
     bool in_message;
     unsigned line_number;
+    uint64_t uidvalidity;       /* the last one that was told: $UIDVALIDITY */
 };
 
 /* '*' in the pattern stands for anything, but at its start it is what untagged responses begin with. */
@@ -288,6 +289,12 @@ static bool matches_from(struct slice pattern, struct slice text, bool is_start)
     }
 }
 
+static void note_uidvalidity(struct run *r, struct slice line)
+{
+    if (slice_take_prefix_nocase(&line, SLICE("* OK [UIDVALIDITY ")))
+        (void)slice_take_number(&line, UINT32_MAX, &r->uidvalidity);
+}
+
 static void compare(struct run *r, struct connection *c)
 {
     struct slice want = buf_slice(&c->expected), got = buf_slice(&c->out);
@@ -295,6 +302,7 @@ static void compare(struct run *r, struct connection *c)
         struct slice pattern = slice_take_until(&want, '\n');
         struct slice line = slice_take(&got, slice_find(got, SLICE("\r\n")));
         slice_take(&got, 2);
+        note_uidvalidity(r, line);
         check_ran++;
         if (!matches_from(pattern, line, true)) {
             check_failed++;
@@ -504,7 +512,13 @@ static void run_line(struct run *r, struct slice line)
         if (r->mode == LOCKSTEP && has_expected)
             settle(r);
         bool has_end = !slice_ends_nocase(line, SLICE("\\"));           /* a backslash at the end: no CRLF */
-        append_unescaped(&c->to_send, has_end ? line : slice_sub(line, 0, line.len - 1));
+        line = has_end ? line : slice_sub(line, 0, line.len - 1);
+        size_t at = slice_find(line, SLICE("$UIDVALIDITY"));
+        append_unescaped(&c->to_send, slice_sub(line, 0, at));
+        if (at < line.len) {
+            (void)buf_printf(&c->to_send, "%llu", (unsigned long long)r->uidvalidity);
+            append_unescaped(&c->to_send, slice_sub(line, at + sizeof("$UIDVALIDITY") - 1, line.len));
+        }
         if (has_end)
             buf_append_str(&c->to_send, "\r\n");
     } else if ((c = take_number(r, &line, 'S')) != NULL) {

@@ -86,9 +86,12 @@ class Connection:
                 pass                                # the answers will tell
         self.to_send = b""
 
-    def compare(self):
+    def compare(self, play=None):
         for number, text in self.expected:
             line = self.line()
+            told = line and re.match(rb"\* OK \[UIDVALIDITY (\d+)\]", line)
+            if told and play:
+                play.uidvalidity = told[1].decode()
             if line is None or not pattern(text).fullmatch(line.decode("latin-1")):
                 raise Failure(f"line {number}: got {line!r}, want {text!r}")
         self.expected = []
@@ -112,6 +115,7 @@ class Play:
         self.has_tls = False
         self.message = None
         self.has_account = False
+        self.uidvalidity = "0"          # the last one that was told: $UIDVALIDITY
 
     def connection(self, number=1):
         if number not in self.connections:
@@ -124,7 +128,7 @@ class Play:
     def settle(self):
         for connection in self.connections.values():
             connection.send()
-            connection.compare()        # before the next one speaks: what it is told may depend on it
+            connection.compare(self)    # before the next one speaks: what it is told may depend on it
 
     def hang_up(self):
         for connection in self.connections.values():
@@ -214,6 +218,7 @@ class Play:
                 return
             if not self.is_pipelined and any(other.expected for other in self.connections.values()):
                 self.settle()
+            text = text.replace("$UIDVALIDITY", self.uidvalidity)
             connection.to_send += unescape(text[:-1]) if text.endswith("\\") else unescape(text) + b"\r\n"
         elif line.startswith(("! send ", "! expect ")):
             _, what, count, text = line.split(" ", 3)
