@@ -217,6 +217,7 @@ void disk_power_cut(struct disk *d, enum disk_loss loss)
         pages_crash(d, d->changed, loss);
     undo_crash(d, loss);
     d->fail_at = d->stop_at = 0;
+    d->cuts++;
     disk_leave(d);
 }
 

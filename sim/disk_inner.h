@@ -63,7 +63,7 @@ struct disk {
     struct undo *undo;                  /* changes of names that are not on the medium, in order */
     size_t undo_count, undo_cap;
     struct disk_file *open_files;
-    uint64_t capacity, used, random, next_number, ticks;
+    uint64_t capacity, used, random, next_number, ticks, cuts;
     struct disk_faults faults;
     struct disk_figures figures;
     int64_t (*now_us)(void *arg);
