@@ -84,13 +84,7 @@ void truth_disturbed(struct truth *, const char *host);
 
 /* ---- mailboxes: what commands make of them ----------------------------------------------------------------------------- */
 
-/* As in IMAP; the bits from 32 on are keywords of the workload ("K0" ...). */
-enum {
-    TRUTH_ANSWERED = 1, TRUTH_FLAGGED = 2, TRUTH_DELETED = 4, TRUTH_SEEN = 8, TRUTH_DRAFT = 16,
-    TRUTH_KEYWORD_0 = 32, TRUTH_KEYWORDS = 4,
-};
-uint32_t truth_flag(struct slice name);         /* "\Seen", "K1"; 0 for \Recent and what is unknown */
-void truth_flags_write(uint32_t flags, struct buf *);   /* "(\Seen K1)" */
+/* Flags are bits, whose meaning is the clients' affair; what is delivered has none. */
 
 struct truth_mailbox *truth_mailbox_find(const struct truth_account *, const char *name);
 /* Iterate: NULL starts. Also those that may or may not exist. */
@@ -142,6 +136,8 @@ void truth_listing_begin(struct truth_listing *, struct truth_mailbox *, uint64_
 void truth_listing_state(struct truth_listing *, uint32_t uidvalidity, uint32_t uidnext, uint64_t highest_modseq);
 /* token 0: no message of ours, so a report, whose text truth_text wants to see. */
 void truth_listing_message(struct truth_listing *, uint32_t uid, uint64_t token, uint32_t flags, uint64_t modseq);
+/* Does it know this UID already, and whose is it? Then the token need not be read again (truth_text holds the text against it). */
+bool truth_listing_knows(const struct truth_listing *, uint32_t uid, uint64_t *token);
 void truth_listing_end(struct truth_listing *);         /* it was complete: what must be there and was not named is lost */
 /* The whole text of a message that a listing has named. */
 void truth_text(struct truth_mailbox *, uint32_t uid, struct slice text);

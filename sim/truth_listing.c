@@ -143,6 +143,13 @@ void truth_listing_message(struct truth_listing *l, uint32_t uid, uint64_t token
     copy->seen = truth_mark(t);
 }
 
+bool truth_listing_knows(const struct truth_listing *l, uint32_t uid, uint64_t *token)
+{
+    const struct truth_copy *copy = truth_copy_find(l->mailbox, uid);
+    *token = copy != NULL ? copy->token : 0;
+    return copy != NULL;
+}
+
 /* ---- and what was not named ------------------------------------------------------------------------------------------------ */
 
 static void not_named(const struct truth_listing *l, struct truth_copy *copy)

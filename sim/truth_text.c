@@ -176,30 +176,3 @@ void truth_report_check(struct truth *t, const char *receiver, struct slice text
     else if (counts)
         read_groups(t, message, text, receiver);
 }
-
-/* ---- flags ----------------------------------------------------------------------------------------------------------------- */
-
-static const struct { const char *name; uint32_t flag; } flag_names[] = {
-    { "\\Answered", TRUTH_ANSWERED }, { "\\Flagged", TRUTH_FLAGGED }, { "\\Deleted", TRUTH_DELETED }, { "\\Seen", TRUTH_SEEN },
-    { "\\Draft", TRUTH_DRAFT }, { "K0", TRUTH_KEYWORD_0 }, { "K1", TRUTH_KEYWORD_0 << 1 }, { "K2", TRUTH_KEYWORD_0 << 2 },
-    { "K3", TRUTH_KEYWORD_0 << 3 },
-};
-
-uint32_t truth_flag(struct slice name)
-{
-    for (size_t i = 0; i < sizeof flag_names / sizeof flag_names[0]; i++)
-        if (slice_equal_nocase(name, slice_from_str(flag_names[i].name)))
-            return flag_names[i].flag;
-    return 0;
-}
-
-void truth_flags_write(uint32_t flags, struct buf *out)
-{
-    const char *before = "(";
-    for (size_t i = 0; i < sizeof flag_names / sizeof flag_names[0]; i++)
-        if ((flags & flag_names[i].flag) != 0) {
-            (void)buf_printf(out, "%s%s", before, flag_names[i].name);
-            before = " ";
-        }
-    (void)buf_append_str(out, *before == '(' ? "()" : ")");
-}
