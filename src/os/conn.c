@@ -454,7 +454,7 @@ static void on_free_task(struct loop_task *task)
     give_back(conn, &conn->input);
     give_back(conn, &conn->output);
     buf_free(&conn->sealed);
-    SSL_free(conn->tls);
+    tls_free(conn);
     free(conn->to_send);
     free(conn->received);
     free(conn);

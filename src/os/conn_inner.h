@@ -4,8 +4,6 @@
 
 #include "os/conn.h"
 
-#include <openssl/ssl.h>
-
 enum {
     CONN_FDS_IN_MAX = 64,               /* received and not yet taken; no more is read meanwhile */
     CONN_FDS_OUT_MAX = 16384,           /* waiting to be sent: a thousand people who log in at once are none too many */
@@ -43,7 +41,7 @@ struct conn {
     bool is_input_owed;                 /* CONN_INPUT at the end of the turn, asked for */
     char why[160];
 
-    SSL *tls;
+    struct ssl_st *tls;                 /* OpenSSL's SSL: only conn_tls.c looks inside */
     bool is_handshaking;
     bool has_tls_name, must_verify;
     struct slice tls_feed;              /* received, while OpenSSL takes it */
@@ -68,5 +66,6 @@ struct conn *conn_connecting(struct loop *, int fd, const struct conn_limits *, 
 bool tls_took(struct conn *, struct slice);                     /* encrypted bytes arrived: all go through, into input */
 bool tls_seal(struct conn *);                                   /* output into sealed, as there is room */
 void tls_say_goodbye(struct conn *);                            /* close_notify into sealed */
+void tls_free(struct conn *);
 
 #endif

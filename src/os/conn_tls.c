@@ -204,6 +204,12 @@ void tls_say_goodbye(struct conn *conn)
     ERR_clear_error();
 }
 
+void tls_free(struct conn *conn)
+{
+    SSL_free(conn->tls);
+    conn->tls = NULL;
+}
+
 /* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 static bool attach(struct conn *conn, struct tls_context *context)
