@@ -41,6 +41,9 @@ struct smtp_letter {
     bool is_lmtp;
     bool by_chunks;             /* BDAT in pieces of any size when CHUNKING is offered */
     bool pipelined;             /* when PIPELINING is offered */
+    void (*recipient)(void *arg, size_t index);         /* that one was accepted (250 to its RCPT); may be NULL */
+    void (*sending)(void *arg);                         /* the first byte of the text comes next; may be NULL */
+    void *arg;
 };
 struct smtp_outcome {
     enum client_result result;                          /* of the letter: DONE when at least one recipient was promised */
@@ -87,11 +90,23 @@ const struct imap_view *imap_view(const struct imap *);         /* NULL: nothing
 /* A server that told something impossible (a uid that fell, a number out of range, a literal cut short): what; NULL: nothing so far. */
 const char *imap_wrong(const struct imap *);
 
-/* After SELECT the view holds as many messages as EXISTS said, with uids and flags fetched (FETCH 1:* (UID FLAGS MODSEQ)). */
+/* SELECT or EXAMINE alone: the view knows how many messages there are, not yet which. */
+enum client_result imap_enter(struct imap *, const char *mailbox, bool read_only);
+/* FETCH 1:* (UID FLAGS MODSEQ): the view is whole. */
+enum client_result imap_fill(struct imap *);
+/* Both. */
 enum client_result imap_select(struct imap *, const char *mailbox, bool read_only);
-/* The same, from what an earlier session knew: only what changed since then is fetched (CHANGEDSINCE), and the list of uids tells what is
- * gone. `known` is used when its uid_validity still holds. Without CONDSTORE: as imap_select. */
-enum client_result imap_resync(struct imap *, const struct imap_view *known, bool read_only);
+
+/* Who was away: what changed since that modseq (FETCH 1:* (UID FLAGS) (CHANGEDSINCE n)); what is gone shows in imap_search "ALL".
+ * REFUSED without CONDSTORE. */
+struct imap_changes { const struct imap_message *messages; size_t count; };
+enum client_result imap_changed(struct imap *, uint64_t since, struct imap_changes *);
+/* SELECT with QRESYNC (RFC 7162): the same in one go, with the uids that are gone as ranges [from[i], to[i]]. What is told later as
+ * VANISHED comes into the view as any expunge. REFUSED without QRESYNC. */
+struct imap_vanished { const uint32_t *from, *to; size_t count; };
+enum client_result imap_enter_again(struct imap *, const char *mailbox, bool read_only, uint32_t uid_validity, uint64_t since,
+                                    struct imap_changes *, struct imap_vanished *);
+
 enum client_result imap_unselect(struct imap *);        /* CLOSE would expunge: UNSELECT, or EXAMINE of what is not there */
 enum client_result imap_noop(struct imap *);            /* unsolicited news come into the view, with uids and flags of what is new */
 /* Until something is told, or the time; DONE in both cases. */
