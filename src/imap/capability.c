@@ -22,6 +22,10 @@ static const struct {
     { "MOVE", IMAP_AFTER_LOGIN },                                   /* RFC 6851 */
     { "CONDSTORE", IMAP_AFTER_LOGIN },                              /* RFC 7162 */
     { "QRESYNC", IMAP_AFTER_LOGIN },                                /* RFC 7162 */
+    { "ESEARCH", IMAP_AFTER_LOGIN },                                /* RFC 4731 */
+    { "SEARCHRES", IMAP_AFTER_LOGIN },                              /* RFC 5182 */
+    { "WITHIN", IMAP_AFTER_LOGIN },                                 /* RFC 5032 */
+    { "PARTIAL", IMAP_AFTER_LOGIN },                                /* RFC 9394 */
     { "STARTTLS", IMAP_WITH_STARTTLS },
     { "LOGINDISABLED", IMAP_WITHOUT_AUTH },
     { "AUTH=SCRAM-SHA-256-PLUS", IMAP_WITH_BINDING },               /* RFC 7677, RFC 9266 */

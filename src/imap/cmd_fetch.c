@@ -12,6 +12,8 @@ struct fetch_job {
     bool has_changed_since, has_vanished;
     uint64_t changed_since;
     struct slice set;           /* as the client gave it */
+    bool has_partial;
+    struct imap_partial partial;
     struct imap_cursor at;
     uint32_t seq;
     bool is_open;               /* "* 5 FETCH (" stands there */
@@ -227,6 +229,10 @@ static bool parse_modifiers(struct imap_parser *p, struct fetch_job *job)
             return false;
         if (slice_equal_nocase(name, SLICE("VANISHED"))) {
             job->has_vanished = true;
+        } else if (slice_equal_nocase(name, SLICE("PARTIAL"))) {            /* RFC 9394 3.3 */
+            job->has_partial = true;
+            if (!imap_parse_space(p) || !imap_parse_partial(p, &job->partial))
+                return false;
         } else if (slice_equal_nocase(name, SLICE("CHANGEDSINCE"))) {
             job->has_changed_since = true;
             if (!imap_parse_space(p) || !imap_parse_number(p, INT64_MAX, &job->changed_since))
@@ -240,9 +246,11 @@ static bool parse_modifiers(struct imap_parser *p, struct fetch_job *job)
     return !job->has_changed_since || imap_fetch_add(p, &job->items, FETCH_MODSEQ);
 }
 
-/* RFC 7162 3.2.6: only so. */
-static bool may_ask_for_vanished(struct imap_session *s, const struct fetch_job *job)
+/* RFC 7162 3.2.6, RFC 9394 3.3: only so. */
+static bool modifiers_are_right(struct imap_session *s, const struct fetch_job *job)
 {
+    if (job->has_partial && !s->is_uid)
+        return imap_parse_failed(&s->args, "PARTIAL needs UID FETCH");
     if (!job->has_vanished || (s->is_qresync && s->is_uid && job->has_changed_since))
         return true;
     return imap_parse_failed(&s->args, "VANISHED needs ENABLE QRESYNC, UID FETCH and CHANGEDSINCE");
@@ -258,7 +266,7 @@ static bool parse_arguments(struct imap_session *s, struct fetch_job *job)
         return false;
     if (s->is_uid && !imap_fetch_add(p, &job->items, FETCH_UID))        /* RFC 3501 6.4.8 */
         return false;
-    return imap_parse_fetch_items(p, &job->items) && parse_modifiers(p, job) && may_ask_for_vanished(s, job);
+    return imap_parse_fetch_items(p, &job->items) && parse_modifiers(p, job) && modifiers_are_right(s, job);
 }
 
 /* The messages that this command will have been the first to show. */
@@ -296,6 +304,8 @@ enum imap_next imap_cmd_fetch(struct imap_session *s)
     if (job->items.has_modseq)
         imap_enable_condstore(s);
     s->job = job;
+    if (job->has_partial && !imap_take_partial(&s->seqs, &job->partial))
+        return imap_no(s, "UNAVAILABLE", "out of memory");
     if (job->has_vanished && !imap_say_vanished_since(s, job->changed_since, job->set))
         return imap_no(s, "UNAVAILABLE", "out of memory");
     if (!find_unseen(s, job))

@@ -9,6 +9,7 @@ void imap_deselect(struct imap_session *s)
     s->selected.view = NULL;
     s->selected.mailbox_id = 0;
     s->selected.told_keywords = 0;
+    uid_set_free(&s->selected.saved);
     s->selected.told_count = s->selected.told_recent = 0;
     arena_rewind(&s->selected.keyword_arena);
 }

@@ -46,6 +46,7 @@ struct imap_selected {
     uint32_t told_count, told_recent;           /* what EXISTS and RECENT last said */
     struct slice keywords[KEYWORDS_MAX];        /* names by bit, in keyword_arena */
     uint64_t told_keywords;                     /* bits the client knows the names of */
+    struct uid_set saved;                       /* "$": what the last SEARCH RETURN (SAVE) found, as UIDs (RFC 5182) */
     uint64_t told_modseq;                       /* all changes of flags up to here have been told */
     struct arena keyword_arena;
 };
@@ -144,6 +145,15 @@ enum imap_next imap_ok_highest(struct imap_session *, const char *text);
 /* Parses a set as the command means it (UIDs or sequence numbers) into s->seqs and s->uids. False: the parser says why. */
 bool imap_take_set(struct imap_session *);
 bool imap_resolve_set(struct imap_session *, struct slice text, bool is_uid, struct uid_set *seqs, const char **error);
+/* "1:50", "-1:-50": from the front or from the end of a result (RFC 9394 3.1); first <= last. */
+struct imap_partial {
+    struct slice text;          /* as the client wrote it */
+    bool is_from_end;
+    uint32_t first, last;
+};
+bool imap_parse_partial(struct imap_parser *, struct imap_partial *);
+/* Keeps of the set what stands at those places. False: out of memory. */
+bool imap_take_partial(struct uid_set *, const struct imap_partial *);
 /* Walks s->seqs. *at is range index and seq; starts zeroed. */
 struct imap_cursor {
     size_t range;

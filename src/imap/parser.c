@@ -133,6 +133,10 @@ bool imap_parse_number(struct imap_parser *p, uint64_t max, uint64_t *number)
 
 bool imap_parse_set(struct imap_parser *p, struct slice *set)
 {
+    if (imap_parse_peeks(p, '$')) {
+        *set = slice_take(&p->in, 1);
+        return true;
+    }
     struct slice rest = slice_take_while(&p->in, is_set_byte);
     *set = rest;
     do {

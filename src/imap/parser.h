@@ -37,7 +37,7 @@ bool imap_parse_string(struct imap_parser *, struct slice *);           /* quote
 bool imap_parse_astring(struct imap_parser *, struct slice *);
 bool imap_parse_nstring(struct imap_parser *, struct slice *);          /* NIL gives SLICE_NONE */
 bool imap_parse_number(struct imap_parser *, uint64_t max, uint64_t *);
-bool imap_parse_set(struct imap_parser *, struct slice *);              /* sequence-set, its syntax checked */
+bool imap_parse_set(struct imap_parser *, struct slice *);              /* sequence-set, its syntax checked; or "$" (RFC 5182) */
 bool imap_parse_mailbox(struct imap_parser *, struct slice *utf8);      /* modified UTF-7 decoded */
 bool imap_parse_pattern(struct imap_parser *, struct slice *utf8);      /* list-mailbox: the same with % and * */
 bool imap_parse_flag_list(struct imap_parser *, bool bare_allowed, struct imap_flags *);        /* "(\Seen x)"; bare: without () too */

@@ -19,8 +19,8 @@ bool imap_parse_qresync(struct imap_session *s, struct imap_qresync *q)
         return false;
     q->uidvalidity = (uint32_t)uidvalidity;
     if (imap_parse_takes(p, ' ') && !imap_parse_peeks(p, '(')) {
-        if (!imap_parse_set(p, &q->known))
-            return false;
+        if (imap_parse_peeks(p, '$') || !imap_parse_set(p, &q->known))
+            return imap_parse_failed(p, "a set of UIDs was expected");
         if (!imap_parse_takes(p, ' '))
             return imap_parse_byte(p, ')');
     }
@@ -62,15 +62,29 @@ static bool add_common(const struct store_view *view, const struct uid_set *vani
     return true;
 }
 
+/* What the client means: a set, the result it has saved ("$"), or everything. */
+static bool take_known(const struct imap_session *s, struct slice known, struct uid_set *wanted)
+{
+    const struct uid_set *saved = &s->selected.saved;
+    if (known.len == 0)
+        return uid_set_add(wanted, 1, UINT32_MAX);
+    if (!slice_equal(known, SLICE("$")))
+        return uid_set_parse(known, UINT32_MAX, wanted) == RC_OK;
+    for (size_t i = 0; i < saved->count; i++) {
+        if (!uid_set_add(wanted, saved->ranges[i].first, saved->ranges[i].last))
+            return false;
+    }
+    return true;
+}
+
 bool imap_say_vanished_since(struct imap_session *s, uint64_t modseq, struct slice known)
 {
     struct uid_set vanished, wanted, gone;
     uid_set_init(&vanished);
     uid_set_init(&wanted);
     uid_set_init(&gone);
-    bool ok = known.len == 0 ? uid_set_add(&wanted, 1, UINT32_MAX) : uid_set_parse(known, UINT32_MAX, &wanted) == RC_OK;
-    ok = ok && store_vanished(s->options.store, s->selected.mailbox_id, modseq, &vanished) == RC_OK
-         && add_common(s->selected.view, &vanished, &wanted, &gone);
+    bool ok = take_known(s, known, &wanted) && store_vanished(s->options.store, s->selected.mailbox_id, modseq, &vanished) == RC_OK
+              && add_common(s->selected.view, &vanished, &wanted, &gone);
     if (ok && gone.count > 0) {
         imap_say(s, "* VANISHED (EARLIER) ");
         ok = uid_set_write(&gone, &s->text);

@@ -7,7 +7,7 @@
 enum search_kind {
     SEARCH_ALL, SEARCH_AND, SEARCH_OR, SEARCH_NOT, SEARCH_SET, SEARCH_FLAG, SEARCH_KEYWORD, SEARCH_RECENT, SEARCH_NEW,
     SEARCH_LARGER, SEARCH_SMALLER, SEARCH_MODSEQ, SEARCH_BEFORE, SEARCH_ON, SEARCH_SINCE, SEARCH_SENT_BEFORE, SEARCH_SENT_ON,
-    SEARCH_SENT_SINCE, SEARCH_HEADER, SEARCH_BODY, SEARCH_TEXT,
+    SEARCH_SENT_SINCE, SEARCH_HEADER, SEARCH_BODY, SEARCH_TEXT, SEARCH_OLDER, SEARCH_YOUNGER,
 };
 
 struct search_key {
@@ -22,9 +22,17 @@ struct search_key {
     struct search_key *first, *next;    /* children; AND has them cheapest first */
 };
 
+/* RETURN options (RFC 4466 2.6.1, RFC 4731, RFC 5182, RFC 9394); none: the answer of RFC 3501. */
+enum { RETURN_MIN = 1, RETURN_MAX = 2, RETURN_ALL = 4, RETURN_COUNT = 8, RETURN_SAVE = 16, RETURN_PARTIAL = 32 };
+struct search_return {
+    bool is_extended;
+    unsigned options;
+    struct imap_partial partial;
+};
+
 enum search_syntax { SEARCH_GOOD, SEARCH_BAD, SEARCH_BAD_CHARSET };
-/* "[CHARSET x ]key key ...": one AND. has_modseq: a MODSEQ key is in it. */
-enum search_syntax imap_parse_search(struct imap_session *, struct search_key **, bool *has_modseq);
+/* "[RETURN (...) ][CHARSET x ]key key ...": one AND. has_modseq: a MODSEQ key is in it. */
+enum search_syntax imap_parse_search(struct imap_session *, struct search_return *, struct search_key **, bool *has_modseq);
 
 struct search_message {
     struct imap_session *session;

@@ -32,6 +32,7 @@ static const struct criterion {
     { SLICE_INIT("NEW"), SEARCH_NEW, ARG_NONE, 0, false, NULL },
     { SLICE_INIT("NOT"), SEARCH_NOT, ARG_KEY, 0, false, NULL },
     { SLICE_INIT("OLD"), SEARCH_RECENT, ARG_NONE, 0, true, NULL },
+    { SLICE_INIT("OLDER"), SEARCH_OLDER, ARG_NUMBER, 0, false, NULL },
     { SLICE_INIT("ON"), SEARCH_ON, ARG_DAY, 0, false, NULL },
     { SLICE_INIT("OR"), SEARCH_OR, ARG_TWO_KEYS, 0, false, NULL },
     { SLICE_INIT("RECENT"), SEARCH_RECENT, ARG_NONE, 0, false, NULL },
@@ -51,6 +52,7 @@ static const struct criterion {
     { SLICE_INIT("UNFLAGGED"), SEARCH_FLAG, ARG_NONE, FLAG_FLAGGED, true, NULL },
     { SLICE_INIT("UNKEYWORD"), SEARCH_KEYWORD, ARG_KEYWORD, 0, true, NULL },
     { SLICE_INIT("UNSEEN"), SEARCH_FLAG, ARG_NONE, FLAG_SEEN, true, NULL },
+    { SLICE_INIT("YOUNGER"), SEARCH_YOUNGER, ARG_NUMBER, 0, false, NULL },
 };
 
 struct search_parser {
@@ -66,7 +68,7 @@ static unsigned cost_of(enum search_kind kind)
     switch (kind) {
     case SEARCH_ALL: case SEARCH_AND: case SEARCH_OR: case SEARCH_NOT: case SEARCH_SET: case SEARCH_FLAG: case SEARCH_KEYWORD:
     case SEARCH_RECENT: case SEARCH_NEW: case SEARCH_LARGER: case SEARCH_SMALLER: case SEARCH_MODSEQ: case SEARCH_BEFORE:
-    case SEARCH_ON: case SEARCH_SINCE:
+    case SEARCH_ON: case SEARCH_SINCE: case SEARCH_OLDER: case SEARCH_YOUNGER:
         return 0;
     case SEARCH_SENT_BEFORE: case SEARCH_SENT_ON: case SEARCH_SENT_SINCE: case SEARCH_HEADER:
         return 1;
@@ -250,18 +252,62 @@ static struct search_key *parse_key(struct search_parser *sp, unsigned depth)
         struct search_key *key = new_key(sp, SEARCH_AND);
         return key != NULL && parse_keys(sp, key, depth + 1) && imap_parse_byte(p, ')') ? key : NULL;
     }
-    if (imap_parse_peeks(p, '*') || (p->in.len > 0 && byte_is_digit((unsigned char)p->in.ptr[0]))) {
+    if (imap_parse_peeks(p, '*') || imap_parse_peeks(p, '$') || (p->in.len > 0 && byte_is_digit((unsigned char)p->in.ptr[0]))) {
         struct search_key *key = new_key(sp, SEARCH_SET);
         return key != NULL && parse_set(sp, key, false) ? key : NULL;
     }
     return parse_named(sp, depth);
 }
 
-enum search_syntax imap_parse_search(struct imap_session *s, struct search_key **root, bool *has_modseq)
+/* ---- what is to be returned --------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    struct slice name;
+    unsigned option;
+} returns[] = {
+    { SLICE_INIT("MIN"), RETURN_MIN },     { SLICE_INIT("MAX"), RETURN_MAX },   { SLICE_INIT("ALL"), RETURN_ALL },
+    { SLICE_INIT("COUNT"), RETURN_COUNT }, { SLICE_INIT("SAVE"), RETURN_SAVE }, { SLICE_INIT("PARTIAL"), RETURN_PARTIAL },
+};
+
+static bool parse_return(struct imap_parser *p, struct search_return *r)
+{
+    struct slice name;
+    unsigned option = 0;
+    if (!imap_parse_atom(p, &name))
+        return false;
+    for (size_t i = 0; i < sizeof(returns) / sizeof(returns[0]); i++) {
+        if (slice_equal_nocase(name, returns[i].name))
+            option = returns[i].option;
+    }
+    r->options |= option;
+    if (option == 0)
+        return imap_parse_failed(p, "there is no such RETURN option");
+    return option != RETURN_PARTIAL || (imap_parse_space(p) && imap_parse_partial(p, &r->partial));
+}
+
+static bool parse_returns(struct imap_parser *p, struct search_return *r)
+{
+    if (!slice_take_prefix_nocase(&p->in, SLICE("RETURN (")))
+        return true;
+    r->is_extended = true;
+    if (!imap_parse_peeks(p, ')')) {
+        do {
+            if (!parse_return(p, r))
+                return false;
+        } while (imap_parse_takes(p, ' '));
+    }
+    if (r->options == 0)
+        r->options = RETURN_ALL;                /* RFC 4731 3.1 */
+    if ((r->options & RETURN_ALL) != 0 && (r->options & RETURN_PARTIAL) != 0)
+        return imap_parse_failed(p, "PARTIAL and ALL exclude each other");
+    return imap_parse_byte(p, ')') && imap_parse_space(p);
+}
+
+enum search_syntax imap_parse_search(struct imap_session *s, struct search_return *r, struct search_key **root, bool *has_modseq)
 {
     struct search_parser sp = { s, &s->args, false };
     struct slice charset = SLICE("UTF-8");
-    if (!imap_parse_space(&s->args))
+    if (!imap_parse_space(&s->args) || !parse_returns(&s->args, r))
         return SEARCH_BAD;
     if (slice_take_prefix_nocase(&s->args.in, SLICE("CHARSET "))
         && (!imap_parse_astring(&s->args, &charset) || !imap_parse_space(&s->args)))

@@ -36,6 +36,7 @@ struct imap_session *imap_session_new(const struct imap_session_options *options
     uid_set_init(&s->from_uids);
     uid_set_init(&s->to_uids);
     uid_set_init(&s->modified);
+    uid_set_init(&s->selected.saved);
     return s;
 }
 
@@ -44,8 +45,7 @@ void imap_session_free(struct imap_session *s)
     if (s == NULL)
         return;
     imap_append_abandon(s);
-    if (s->selected.view != NULL)
-        store_view_close(s->selected.view);
+    imap_deselect(s);
     imap_message_free(&s->message);
     uid_set_free(&s->seqs);
     uid_set_free(&s->uids);

@@ -33,6 +33,10 @@ bool imap_resolve_set(struct imap_session *s, struct slice text, bool is_uid, st
 {
     uint32_t count = store_view_count(s->selected.view);
     struct uid_set given;
+    if (slice_equal(text, SLICE("$"))) {
+        *error = "the set has too many pieces";
+        return resolve_uids(s, &s->selected.saved, seqs);
+    }
     uid_set_init(&given);
     uint32_t star = is_uid ? last_uid(s->selected.view) : count > 0 ? count : 1;
     enum rc rc = uid_set_parse(text, star, &given);
@@ -81,6 +85,47 @@ bool imap_next_seq(const struct uid_set *set, struct imap_cursor *at, uint32_t *
         at->range++;
     }
     return false;
+}
+
+bool imap_parse_partial(struct imap_parser *p, struct imap_partial *partial)
+{
+    uint64_t first, last;
+    struct slice text = p->in;
+    partial->is_from_end = imap_parse_takes(p, '-');
+    if (!imap_parse_number(p, UINT32_MAX, &first) || !imap_parse_byte(p, ':') || (partial->is_from_end && !imap_parse_byte(p, '-'))
+        || !imap_parse_number(p, UINT32_MAX, &last))
+        return false;
+    if (first == 0 || last == 0)
+        return imap_parse_failed(p, "places of a result are counted from 1");
+    partial->text = slice_sub(text, 0, text.len - p->in.len);
+    partial->first = (uint32_t)(first < last ? first : last);
+    partial->last = (uint32_t)(first < last ? last : first);
+    return true;
+}
+
+bool imap_take_partial(struct uid_set *set, const struct imap_partial *partial)
+{
+    uint64_t size = uid_set_size(set), first = partial->first, last = partial->last < size ? partial->last : size, at = 0;
+    struct uid_set kept;
+    bool ok = true;
+    if (partial->is_from_end) {
+        uint64_t from = size - last + 1;
+        last = first <= size ? size - first + 1 : 0;
+        first = from;
+    }
+    uid_set_init(&kept);
+    for (size_t i = 0; i < set->count && ok; i++) {
+        struct uid_range range = set->ranges[i];
+        uint64_t before = at;               /* so many stand before this range */
+        at += (uint64_t)range.last - range.first + 1;
+        if (before >= last || at < first)
+            continue;
+        uint32_t skip = before + 1 < first ? (uint32_t)(first - before - 1) : 0, behind = at > last ? (uint32_t)(at - last) : 0;
+        ok = uid_set_add(&kept, range.first + skip, range.last - behind);
+    }
+    uid_set_free(set);
+    *set = kept;
+    return ok;
 }
 
 bool imap_write_uids_as(struct imap_session *s, const struct uid_set *uids, struct buf *out)
