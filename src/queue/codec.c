@@ -2,7 +2,8 @@
  *
  *     operation  u8 version, u8 kind, u64 id, number time_ms, then by kind:
  *     NEW        static part, then for the history: strings peer, helo, tls, protocol; u64 parent;
- *                number of deliveries, each: number account, string mailbox, string name
+ *                number of deliveries, each: number account, number uid, string mailbox, string name; then for each of
+ *                them: number mailbox id (0: not known; older versions end before)
  *     static     number trace_bytes, u8 has, u8 mail flags, u8 body, u8 ret, number size, strings local part, domain, envid, user;
  *                number of recipients, each: u8 flags, u8 notify, strings local part, domain, orcpt
  *     OUTCOME    strings tls, mx, greeting; u64 report, u8 untold; number of items, each:
@@ -153,6 +154,8 @@ bool queue_encode_new(const struct queue_new *n, struct buf *op)
         write_string(op, n->deliveries[i].mailbox);
         write_text(op, n->delivery_names == NULL ? SLICE_NONE : n->delivery_names[i]);
     }
+    for (size_t i = 0; i < n->delivery_count; i++)
+        write_number(op, n->deliveries[i].mailbox_id);
     return !op->overflow;
 }
 
@@ -191,6 +194,26 @@ bool static_recipient_read(struct reader *r, struct static_recipient *out)
     };
     out->address.domain = read_string(r);
     out->orcpt = read_string(r);
+    return !r->is_bad;
+}
+
+/* ---- deliveries ---------------------------------------------------------------------------------------------------- */
+
+size_t deliveries_begin(struct reader *r, uint64_t *parent)
+{
+    for (int i = 0; i < 4; i++)
+        (void)read_string(r);                           /* peer, helo, tls, protocol */
+    *parent = read_u64(r);
+    size_t count = (size_t)read_number(r, ENTRY_RECIPIENTS_MAX);
+    return r->is_bad ? 0 : count;
+}
+
+bool delivery_read(struct reader *r, struct static_delivery *out)
+{
+    *out = (struct static_delivery){ .account = read_number(r, UINT64_MAX) };
+    out->uid = (uint32_t)read_number(r, UINT32_MAX);
+    out->mailbox = read_string(r);
+    out->name = read_string(r);
     return !r->is_bad;
 }
 

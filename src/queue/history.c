@@ -41,14 +41,18 @@ static void history_append(struct history *h, struct slice s)
     h->len += s.len;
 }
 
+static const struct slice left_out = { "\0", 2 };        /* no body, an empty operation */
+
 void history_add(struct queue *q, uint64_t id, struct slice op, uint64_t body_size)
 {
     struct op parsed;
     if (q->options.history_days == 0 || !op_parse(op, &parsed))
         return;
     struct history *h = history_get(q, id, parsed.kind == OP_NEW);
-    if (h->len + op.len > HISTORY_MAX && h->len > 0)
+    if (h->len + op.len > HISTORY_MAX && h->len > 0) {
+        history_append(h, left_out);
         return;
+    }
     char front[20];
     struct buf head = { .data = front, .cap = sizeof front, .max_bytes = sizeof front };
     write_number(&head, body_size);
@@ -63,9 +67,8 @@ static enum rc save_one(struct store *store, uint64_t id, const struct history *
     enum rc rc = h->is_whole ? RC_NONE : store_rider_get(store, id | STORE_RIDER_ASIDE, row, f);
     if (rc != RC_OK && rc != RC_NONE)
         return rc;
-    if (buf_len(row) + h->len > HISTORY_MAX && buf_len(row) > 0)
-        return RC_OK;
-    buf_append(row, (struct slice){ h->bytes, h->len });
+    bool is_too_long = buf_len(row) + h->len > HISTORY_MAX && buf_len(row) > 0;
+    buf_append(row, is_too_long ? left_out : (struct slice){ h->bytes, h->len });
     return row->overflow ? fault_no_memory(f) : store_rider_put(store, id | STORE_RIDER_ASIDE, buf_slice(row), f);
 }
 
@@ -113,4 +116,21 @@ enum rc history_read(struct queue *q, uint64_t id, struct buf *out, struct fault
     if (out->overflow)
         return fault_no_memory(f);
     return buf_len(out) > 0 ? RC_OK : fault_none(f, "nothing is known of this message");
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+uint64_t *history_ids(const struct queue *q, size_t *count)
+{
+    uint64_t *ids = malloc((q->histories.count + 1) * sizeof *ids), id;
+    *count = 0;
+    for (size_t at = 0; ids != NULL && map_next_u64(&q->histories, &at, &id) != NULL;)
+        ids[(*count)++] = id;
+    if (ids != NULL)
+        qsort(ids, *count, sizeof *ids, by_id);
+    return ids;
 }

@@ -9,11 +9,14 @@
  *     report.c    delivery status notifications
  *     act.c       the administrator's doings, queries
  *     history.c   what happened to every message
+ *     count.c     the ledger's counters
+ *     ledger.c    the balance, and the search for what is missing (ledger.h)
  *     json.c      both as JSON */
 #ifndef THURN_QUEUE_INNER_H
 #define THURN_QUEUE_INNER_H
 
 #include "base/map.h"
+#include "queue/ledger.h"
 #include "queue/queue.h"
 
 enum {
@@ -21,6 +24,7 @@ enum {
     ENTRY_RECIPIENTS_MAX = 100000,  /* an alias may multiply recipients; more than this in one entry is refused */
     ARENA_MAX = 64 * 1024 * 1024,   /* one unpacked entry */
     OP_MAX = 32 * 1024 * 1024,      /* one operation or row */
+    COUNTERS_KEY = 1,               /* of the row that has the ledger's counters: no message has such an id */
 };
 
 /* ---- codec.c ------------------------------------------------------------------------------------------------- */
@@ -70,6 +74,16 @@ struct static_recipient {
     struct slice orcpt;
 };
 bool static_recipient_read(struct reader *, struct static_recipient *);
+
+/* Behind the static part of an OP_NEW: what it says of deliveries into mailboxes. deliveries_begin gives their number and comes
+ * to the first; behind the last is the mailbox id of each, a read_number, when there is anything at all. */
+struct static_delivery {
+    uint64_t account;
+    uint32_t uid;
+    struct slice mailbox, name;
+};
+size_t deliveries_begin(struct reader *, uint64_t *parent);
+bool delivery_read(struct reader *, struct static_delivery *);
 
 /* One recipient's part of an OP_OUTCOME. */
 enum { OUTCOME_IS_REMOTE = 1, OUTCOME_IS_ATTEMPT = 2, OUTCOME_IS_DELAY_TOLD = 4 };
@@ -200,6 +214,8 @@ struct queue {
     uint64_t delay_cursor;          /* up to this id delays have been told */
 
     struct map histories;           /* id -> struct history, events since the last checkpoint */
+    struct queue_ledger counters;   /* but for `waiting` */
+    bool is_counting;               /* the counters have begun: they were in a row, or what was there was taken as brought */
 };
 struct entry *queue_entry_get(const struct queue *, uint64_t id);
 void queue_mark_dirty(struct queue *, struct entry *);
@@ -254,12 +270,23 @@ void apply_action(struct queue *, struct op *);
 void recipient_settle(struct queue *, struct entry *, struct recipient *, unsigned state, int64_t due_ms);
 void entry_finish(struct queue *, struct entry *);      /* removes it when no recipient is open */
 
+/* ---- count.c ------------------------------------------------------------------------------------------------- */
+
+void count_begin(struct queue *);               /* when the first operation is applied, at the latest */
+void count_new(struct queue *, const struct op *);      /* an OP_NEW, before it is applied */
+void count_end(struct queue *, unsigned state);         /* a recipient is done */
+void count_load(struct queue *, struct slice row);
+enum rc count_save(struct queue *, struct store *, struct fault *);
+
 /* ---- history.c ----------------------------------------------------------------------------------------------- */
 
-/* A history's row has the message's id with STORE_RIDER_ASIDE as its key. */
+/* A history's row has the message's id with STORE_RIDER_ASIDE as its key. One that grew too long has an empty operation where
+ * something was left out. */
 void history_add(struct queue *, uint64_t id, struct slice op, uint64_t body_size);
 enum rc history_save(struct queue *, struct store *, struct fault *);
 void history_free(struct queue *);
 enum rc history_read(struct queue *, uint64_t id, struct buf *out, struct fault *);
+/* The ids of those that have something in memory, in order; freed by the caller. NULL: out of memory. */
+uint64_t *history_ids(const struct queue *, size_t *count);
 
 #endif

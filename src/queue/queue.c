@@ -3,6 +3,7 @@
  * Rows: an entry's row is its state at a checkpoint (key: its id):
  *     u8 version, u64 body_id, u64 body_size, static part, then for each recipient: u8 state (trying is written as due),
  *     u8 flags, number attempts, number esc, number attempt_ms, number due_ms, strings text, remote.
+ * One more row (key: COUNTERS_KEY) has the ledger's counters, see count.c.
  * Replay applies the operations behind the checkpoint to the entries loaded from rows, in log order; applying only
  * depends on the operation and the state, so it gives the same again (S8). */
 #include "queue/inner.h"
@@ -197,6 +198,7 @@ void recipient_settle(struct queue *q, struct entry *entry, struct recipient *r,
     if (!state_is_open(state)) {
         entry->open--;
         q->recipient_count--;
+        count_end(q, state);
     }
 }
 
@@ -204,6 +206,7 @@ static void apply_new(struct queue *q, struct op *op, uint64_t body_id, uint64_t
 {
     if (op->id > q->last_id)
         q->last_id = op->id;
+    count_new(q, op);
     struct reader peek = op->rest;
     struct static_head head;
     if (!static_head_read(&peek, &head) || head.recipient_count == 0 || index_find(q->index, op->id) != NULL)
@@ -222,6 +225,7 @@ static void apply(void *self, struct store *store, struct slice bytes, uint64_t 
     struct op op;
     if (!op_parse(bytes, &op))
         return;                                         /* the store's checksum was good: written by a program that knew more */
+    count_begin(q);
     history_add(q, op.id, bytes, op.kind == OP_NEW ? body_size : 0);
     switch (op.kind) {
     case OP_NEW: apply_new(q, &op, body_id, body_size); break;
@@ -273,6 +277,10 @@ static void load(void *self, struct store *store, uint64_t key, struct slice row
 {
     struct queue *q = self;
     q->store = store;
+    if (key == COUNTERS_KEY) {
+        count_load(q, row);
+        return;
+    }
     struct reader r = { row, false };
     if (read_u8(&r) != CODEC_VERSION)
         return;
@@ -317,6 +325,8 @@ static enum rc save(void *self, struct store *store, struct fault *f)
             rc = RC_OK;
     }
     buf_free(&row);
+    if (rc == RC_OK)
+        rc = count_save(q, store, f);
     if (rc == RC_OK)
         rc = history_save(q, store, f);
     if (rc != RC_OK)

@@ -11,6 +11,8 @@ struct applying {
     struct store *store;
     uint64_t position;
     uint64_t body_id, body_size;
+    uint64_t messages;          /* operations so far that put one into a mailbox */
+    bool has_rider_op;
     struct reader in;           /* of the operation */
 };
 
@@ -59,19 +61,23 @@ static void on_account_delete(struct applying *a)
     struct account *account = account_get(store, read_u64(&a->in));
     if (account == NULL)
         return;
+    uint64_t before = store->message_count;
     while (account->count > 0) {
         struct mailbox *m = account->mailboxes[account->count - 1];
         account_remove_mailbox(account, m);
         mailbox_delete(store, m);
     }
+    store->ledger.removed += before - store->message_count;
     need(push_u64(&store->dropped_accounts, &store->dropped_account_count, &store->dropped_account_cap, account->id) ? store : NULL);
     account_free(store, account);
 }
 
 static void remove_mailbox(struct store *store, struct mailbox *m)
 {
+    uint64_t before = store->message_count;
     account_remove_mailbox(m->account, m);
     mailbox_delete(store, m);
+    store->ledger.removed += before - store->message_count;
 }
 
 static void on_mailbox_create(struct applying *a)
@@ -112,7 +118,9 @@ static void on_mailbox_delete(struct applying *a)
         remove_mailbox(a->store, m);
         return;
     }
+    uint64_t before = a->store->message_count;
     mailbox_clear(a->store, m);
+    a->store->ledger.removed += before - a->store->message_count;
     m->is_noselect = true;
     m->special = SPECIAL_NONE;
 }
@@ -149,11 +157,13 @@ static void on_keyword(struct applying *a)
     views_mark_changed(a->store, m);
 }
 
+/* It counts as come whether or not there is a mailbox to take it: one that nobody took is missing. */
 static void on_message(struct applying *a)
 {
     struct mailbox *m = read_mailbox(a);
     struct store_message row;
     op_read_message(&a->in, &row);
+    a->messages++;
     if (a->in.bad || m == NULL)
         return;
     row.body_id = row.body_id == 0 ? a->body_id : row.body_id;
@@ -184,8 +194,11 @@ static void on_expunge(struct applying *a)
     uid_set_init(&uids);
     if (!op_read_ranges(&a->in, &uids))
         a->in.bad = true;
-    else if (m != NULL)
+    else if (m != NULL) {
+        uint64_t before = a->store->message_count;
         mailbox_expunge(a->store, m, &uids, modseq);
+        a->store->ledger.expunged += before - a->store->message_count;
+    }
     uid_set_free(&uids);
 }
 
@@ -201,10 +214,11 @@ static uint64_t translate(const struct store *store, const struct mailbox *from,
     return result;
 }
 
-static void copy_rows(struct store *store, struct mailbox *from, struct mailbox *to, const struct uid_set *uids, uint32_t uid,
+static uint64_t copy_rows(struct store *store, struct mailbox *from, struct mailbox *to, const struct uid_set *uids, uint32_t uid,
                       uint64_t modseq)
 {
     uint32_t total = from->numbering->total;        /* may be the same mailbox */
+    uint64_t copied = 0;
     for (size_t i = 0; i < uids->count; i++)
         for (uint32_t seq = numbering_seq(from->numbering, total, uids->ranges[i].first); seq <= total; seq++) {
             struct store_message row = *numbering_row(from->numbering, seq, NULL);
@@ -214,7 +228,9 @@ static void copy_rows(struct store *store, struct mailbox *from, struct mailbox 
             row.modseq = modseq;
             row.keywords = translate(store, from, to, row.keywords);
             mailbox_append(store, to, &row);
+            copied++;
         }
+    return copied;
 }
 
 static void on_copy(struct applying *a)
@@ -227,9 +243,11 @@ static void on_copy(struct applying *a)
     if (!op_read_ranges(&a->in, &uids))
         a->in.bad = true;
     else if (from != NULL && to != NULL) {
-        copy_rows(a->store, from, to, &uids, uid, modseq_there);
-        if (modseq_here != 0)
-            mailbox_expunge(a->store, from, &uids, modseq_here);
+        uint64_t copied = copy_rows(a->store, from, to, &uids, uid, modseq_there);
+        if (modseq_here == 0)
+            a->store->ledger.copied += copied;
+        else
+            mailbox_expunge(a->store, from, &uids, modseq_here);        /* moved: neither come nor gone */
     }
     uid_set_free(&uids);
 }
@@ -247,6 +265,7 @@ static void on_recent(struct applying *a)
 static void on_rider(struct applying *a)
 {
     const struct store_rider *rider = &a->store->options.rider;
+    a->has_rider_op = true;
     if (rider->apply != NULL)
         rider->apply(rider->self, a->store, a->in.in, a->body_id, a->body_size);
     a->in.in.len = 0;
@@ -282,5 +301,6 @@ bool apply_record(struct store *store, uint64_t position, struct slice payload)
         if (a.in.bad)
             return false;
     }
+    *(a.has_rider_op ? &store->ledger.delivered : &store->ledger.appended) += a.messages;
     return rc == RC_NONE;
 }

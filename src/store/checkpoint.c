@@ -195,7 +195,7 @@ static bool begin(struct store *store)
         && save_bodies(store) && checkpoint_save_rider(store)
         && checkpoint_put_meta(c, "next_mailbox", store->reserved_mailbox_id)
         && checkpoint_put_meta(c, "uidvalidity", store->reserved_uidvalidity)
-        && checkpoint_put_meta(c, "replay_from", c->running_position);
+        && ledger_save(store) && checkpoint_put_meta(c, "replay_from", c->running_position);
     while (!list_is_empty(&store->dirty)) {
         struct list *node = store->dirty.next;
         LIST_ENTRY(node, struct mailbox, dirty_node)->is_saving = true;

@@ -165,6 +165,8 @@ enum rc checkpoint_load(struct store *store, uint64_t *replay_from, struct fault
         rc = load_all_runs(store, fault);
     if (rc == RC_OK && checkpoint_bound(c, RIDERS, STORE_RIDER_ASIDE) != NULL)
         rc = load_rows(store, RIDERS, load_rider, fault);
+    if (rc == RC_OK)
+        ledger_load(store);
     if (store->options.is_read_only)
         sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL);
     store->bodies.placed_change_count = 0;

@@ -35,6 +35,7 @@ static const char *const sql[STATEMENTS] = {
     [RIDER_DROP] = "DELETE FROM rider WHERE key = ?1",
     [RIDER_RANGE_DROP] = "DELETE FROM rider WHERE key >= ?1 AND key < ?2",
     [RIDER_GET] = "SELECT row FROM rider WHERE key = ?1",
+    [RIDER_NEXT] = "SELECT min(key) FROM rider WHERE key > ?1",
 };
 
 static const char schema[] =

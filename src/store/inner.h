@@ -5,7 +5,7 @@
  *     mailbox.c     one mailbox in memory                      numbering.c        rows and their order (numbering.h)
  *     message.c     what sessions and deliveries change        body.c             bodies in, out, and alive
  *     apply.c       records into memory                        view.c             what a session sees
- *     compact.c     segments that are mostly dead
+ *     compact.c     segments that are mostly dead              ledger.c           what came, what left, what is missing
  *
  * Two numbers run everywhere: the visible one (what has been applied) and the reserved one (what has been handed over). */
 #ifndef THURN_STORE_INNER_H
@@ -174,6 +174,7 @@ struct store {
     struct map accounts, mailboxes;
     size_t account_count, mailbox_count;
     uint64_t message_count;
+    struct store_ledger ledger;     /* but for `present` */
     struct body_table bodies;
     struct compaction compaction;
     uint64_t reserved_mailbox_id;   /* next to be given */
@@ -285,6 +286,11 @@ bool compact_step(struct store *);
 
 /* False: not a record of this version; what comes before the bad operation has been applied. */
 bool apply_record(struct store *, uint64_t position, struct slice payload);
+
+/* ---- ledger.c ---- */
+
+bool ledger_save(struct store *);           /* within a checkpoint */
+void ledger_load(struct store *);           /* behind everything else of the checkpoint */
 
 /* ---- view.c ---- */
 

@@ -106,3 +106,19 @@ enum rc store_rider_get(struct store *store, uint64_t key, struct buf *row, stru
     sqlite3_reset(s);
     return rc;
 }
+
+enum rc store_rider_next(struct store *store, uint64_t after, uint64_t *key, struct fault *fault)
+{
+    struct checkpoint *c = store->checkpoint;
+    sqlite3_stmt *s = checkpoint_bound(c, RIDER_NEXT, after);
+    bool has_row = s != NULL && sqlite3_step(s) == SQLITE_ROW;
+    enum rc rc = RC_NONE;
+    if (!has_row)
+        rc = checkpoint_fault(c, fault);
+    else if (sqlite3_column_type(s, 0) != SQLITE_NULL) {
+        *key = (uint64_t)sqlite3_column_int64(s, 0);
+        rc = RC_OK;
+    }
+    sqlite3_reset(s);
+    return rc;
+}

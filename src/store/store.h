@@ -254,6 +254,54 @@ enum rc store_rider_delete(struct store *, uint64_t key, struct fault *);
 enum rc store_rider_delete_range(struct store *, uint64_t from, uint64_t to, struct fault *);
 /* A row that was put and is not kept in memory (history): RC_NONE. Any time. */
 enum rc store_rider_get(struct store *, uint64_t key, struct buf *row, struct fault *);
+/* The smallest key greater than `after` among the rows of the last checkpoint: RC_NONE. Any time. */
+enum rc store_rider_next(struct store *, uint64_t after, uint64_t *key, struct fault *);
+
+/* ---- the ledger: what came into the mailboxes and what left them --------------------------------------------------- */
+
+/* The unit is a copy: one message in one mailbox. Every copy that ever was is counted once where it came from and, when it is
+ * gone, once where it went; moving one (MOVE, renaming INBOX) is neither. The counters change when a record is applied, so
+ * replay counts the same again (S8), and they are in the checkpoint. They begin with the store, or for one that an older
+ * version made with what was there then. */
+struct store_ledger {
+    uint64_t brought;           /* were there when counting began */
+    uint64_t delivered;         /* by a record that also has an operation of the rider: mail that was accepted */
+    uint64_t appended;          /* by a record without: IMAP APPEND, import, restore */
+    uint64_t copied;            /* IMAP COPY */
+    uint64_t expunged;          /* whether or not they are kept to be recovered */
+    uint64_t removed;           /* went with their mailbox or account */
+    uint64_t present;           /* in mailboxes now: counted there, for each call (a moment for 100,000 mailboxes) */
+};
+void store_ledger(const struct store *, struct store_ledger *);
+/* brought + delivered + appended + copied - expunged - removed - present: how many are missing (negative: too many). */
+int64_t store_ledger_missing(const struct store_ledger *);
+
+/* One by one. What is found is told with slices that live until the next store call. */
+enum store_finding_kind {
+    FINDING_BODY_GONE,          /* a message of a mailbox whose bytes are not in any segment of the log */
+    FINDING_UIDS_GONE,          /* from first_uid to last_uid: neither there nor known to have been expunged. Only looked for, and
+                                   only a sign of loss, while store_ledger_missing is not 0: a write that failed leaves such a gap too */
+    FINDING_COUNT,              /* a mailbox that says another number of messages than it has */
+};
+struct store_finding {
+    enum store_finding_kind kind;
+    uint64_t account, mailbox_id;
+    struct slice mailbox;
+    uint32_t first_uid, last_uid;
+    uint64_t body_id;
+};
+struct store_walk;
+/* All mailboxes that are there at the beginning; memory: eight bytes for each of them. NULL: out of memory. */
+struct store_walk *store_walk_new(struct store *, void (*found)(void *arg, const struct store_finding *), void *arg);
+/* Looks at about so many messages. False: it is through. The store may change between the calls. */
+bool store_walk_step(struct store_walk *, size_t messages);
+void store_walk_free(struct store_walk *);
+/* Are the bytes of this body where the table says? Asks the disk once for each segment and walk. */
+bool store_walk_has_body(struct store_walk *, uint64_t body_id);
+
+enum store_fate { FATE_PRESENT, FATE_EXPUNGED, FATE_MAILBOX_GONE, FATE_MISSING };
+/* What became of a message that was delivered there. */
+enum store_fate store_message_fate(const struct store *, uint64_t mailbox_id, uint32_t uid);
 
 /* ---- figures ----------------------------------------------------------------------------------------------------- */
 

@@ -168,7 +168,7 @@ static void checkpoints(void)
     CHECK_INT(queue_next_job(fx.queue, START, 1, &job), RC_OK);
     fixture_done(&fx, &job, RC_OK, 250, "ok", false, START);
     CHECK_INT(fake_checkpoint(fx.store), RC_OK);
-    CHECK_INT(fx.store->row_count, 1);
+    CHECK_INT(fx.store->row_count, 2);                  /* it, and the counters */
     struct buf why;
     buf_init(&why, 1 << 20);
     CHECK_INT(queue_why(fx.queue, id, START, &why, &fx.fault), RC_OK);
@@ -183,6 +183,11 @@ static void checkpoints(void)
     uint64_t last = queue_next_id(fx.queue, START);
     fixture_reopen(&fx, SIZE_MAX);
     CHECK(queue_next_id(fx.queue, START) > last - 2 && queue_next_id(fx.queue, START) > id);
+    CASE("also when nothing is queued any more, and the clock has gone back");
+    last = queue_next_id(fx.queue, START + (int64_t)40 * 24 * HOUR);
+    CHECK_INT(fake_checkpoint(fx.store), RC_OK);
+    fixture_reopen(&fx, SIZE_MAX);
+    CHECK(queue_next_id(fx.queue, START) > last);
     fixture_close(&fx);
 }
 

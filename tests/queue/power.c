@@ -3,6 +3,7 @@
 #include "check.h"
 #include "../store/fakedisk.h"
 
+#include "queue/ledger.h"
 #include "queue/queue.h"
 
 #include <fcntl.h>
@@ -94,6 +95,10 @@ static void write_state(struct run *run, struct buf *out)
                        queue_state_name(r->state == QUEUE_TRYING ? QUEUE_DUE : r->state), r->attempts, r->due_ms, SLICE_ARG(r->last_text));
         }
     }
+    struct ledger ledger;
+    ledger_take(run->queue, run->store, true, &ledger);
+    CHECK_INT(ledger_difference(&ledger), 0);
+    ledger_write_json(&ledger, out);
     CHECK(!out->overflow);
 }
 
@@ -165,6 +170,7 @@ static uint64_t run_reference(const char *dir)
     run_init(&run, dir, 1);
     CHECK(run_open(&run, &f));
     buf_init(&reference[0], STATE_MAX);
+    write_state(&run, &reference[0]);
     for (size_t step = 0; step < STEPS; step++) {
         uint64_t wait = 0;
         CHECK_INT(do_step(&run, step, &wait), RC_OK);

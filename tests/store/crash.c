@@ -140,6 +140,11 @@ static void write_state(struct run *run, struct buf *out)
         }
     }
     buf_printf(out, "rider %.*s\n", SLICE_ARG(buf_slice(&run->rider.state)));
+    struct store_ledger ledger;
+    store_ledger(run->store, &ledger);
+    CHECK_INT(store_ledger_missing(&ledger), 0);
+    buf_printf(out, "ledger %llu %llu %llu %llu %llu\n", (unsigned long long)ledger.delivered, (unsigned long long)ledger.appended,
+               (unsigned long long)ledger.copied, (unsigned long long)ledger.expunged, (unsigned long long)ledger.removed);
     CHECK(!out->overflow);
 }
 
