@@ -20,11 +20,23 @@ static int64_t now_us;
 static uint64_t state;
 static struct sim_host *running;
 bool sim_traces;
+static struct sim_file *files[64];
+static struct at_exit { void (*run)(void *); void *arg; } exits[16];
+static size_t exit_count;
 
 void fake_begin(uint64_t seed, struct sim_host *host)
 {
+    while (exit_count > 0) {
+        exit_count--;
+        exits[exit_count].run(exits[exit_count].arg);
+    }
     while (events != NULL)
         sim_cancel(events);
+    for (size_t fd = 0; fd < sizeof(files) / sizeof(files[0]); fd++) {
+        if (files[fd] != NULL)
+            sim_file_unref(files[fd]);
+        files[fd] = NULL;
+    }
     now_us = 0;
     state = seed * 2 + 1;
     running = host;
@@ -85,7 +97,13 @@ void sim_delete(void *memory) { free(memory); }
 
 struct sim_process *sim_self(void) { return NULL; }
 struct sim_host *sim_self_host(void) { return running; }
-void sim_at_exit(struct sim_process *process, void (*run)(void *arg), void *arg) { (void)process, (void)run, (void)arg; }
+void sim_at_exit(struct sim_process *process, void (*run)(void *arg), void *arg)
+{
+    (void)process;
+    if (exit_count == sizeof(exits) / sizeof(exits[0]))
+        abort();
+    exits[exit_count++] = (struct at_exit){ run, arg };
+}
 bool sim_wait(const void *channel, int64_t until_us)
 {
     (void)channel;
@@ -96,6 +114,20 @@ bool sim_wait(const void *channel, int64_t until_us)
     fake_run(events->when_us);
     return true;
 }
+void sim_wake(const void *channel) { (void)channel; }
+
+int sim_fd_install(struct sim_file *file)
+{
+    for (int fd = 0; fd < 64; fd++)
+        if (files[fd] == NULL) {
+            files[fd] = file;
+            file->references++;
+            return fd;
+        }
+    return -1;
+}
+struct sim_file *sim_fd(int fd) { return fd >= 0 && fd < 64 ? files[fd] : NULL; }
+
 void sim_file_changed(struct sim_file *file) { (void)file; }
 void sim_file_ref(struct sim_file *file) { file->references++; }
 void sim_file_unref(struct sim_file *file)
@@ -113,4 +145,13 @@ void sim_trace(const char *format, ...)
     (void)vfprintf(stderr, format, arguments);
     va_end(arguments);
     (void)fputc('\n', stderr);
+}
+
+void sim_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    abort();
 }
