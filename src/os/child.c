@@ -156,14 +156,16 @@ enum rc file_write_all(const char *path, struct slice content, unsigned mode, st
     return RC_OK;
 }
 
+/* Its name is on stable storage, too, also when it was made by somebody who died before he could see to that. */
 static enum rc make_one(const char *path, unsigned mode, struct fault *fault)
 {
     struct stat status;
-    if (mkdir(path, (mode_t)mode) == 0)
-        return RC_OK;
+    bool is_made = mkdir(path, (mode_t)mode) == 0;
     int err = errno;
-    if (err == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+    if (is_made || (err == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode))) {
+        sync_folder_of(path);
         return RC_OK;
+    }
     if (err == EEXIST)
         return fault_perm(fault, 0, "%s is there and is not a folder", path);
     return fault_errno(fault, err, "cannot make the folder %s", path);

@@ -130,11 +130,13 @@ static void on_name(void *arg, const char *name)
         listing->is_out_of_memory = true;
 }
 
-static enum rc list_segments(struct log *log, struct fault *fault)
+static enum rc list_segments(struct log *log, const char *above, struct fault *fault)
 {
     const struct file_ops *f = log->files;
     if (!log->is_read_only) {
         int error = f->make_dir(f->self, log->dir);
+        if (error >= 0)                         /* a log whose folder has no name is no log */
+            error = f->sync_dir(f->self, above);
         if (error < 0)
             return fault_errno(fault, -error, "cannot make the folder %s", log->dir);
     }
@@ -172,7 +174,7 @@ enum rc store_log_open(const struct log_options *options, struct log **out, stru
         return fault_perm(fault, 0, "the name of the folder %.100s... is too long", options->dir);
     if ((log->event_fd = wake_open()) < 0)
         return fault_errno(fault, -log->event_fd, "cannot make an event descriptor");
-    return list_segments(log, fault);
+    return list_segments(log, options->dir, fault);
 }
 
 static void free_records(struct log_record *record)
