@@ -87,6 +87,7 @@ class Server:
         self.process = None
         self.may_lose_roles = False           # a test that kills some says so; otherwise one that died is a failure
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.data = self.folder / "data"
         self.config = self.folder / "thurn.yaml"
         self.log_path = self.folder / "log"
         self.stderr_path = self.folder / "stderr"
@@ -113,7 +114,7 @@ class Server:
         listen = [f'{name}: "{self.address}:{port}"' for name, port in self.ports.items()]
         lines = [
             f"host_name: {self.host}",
-            f"data_dir: {self.folder}/data",
+            f"data_dir: {self.data}",
             f"run_dir: {self.folder}/run",
             "user: none",
             *self.section("tls", [f"certificate: {self.certificate}", f"key: {self.key}"]),
