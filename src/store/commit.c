@@ -148,22 +148,34 @@ void log_release(struct log *log, uint64_t number)
 
 /* ---- the thread: segments ---- */
 
+/* It is no segment of the log from here on: else the other thread, which sees it dead still, would release it once more while
+ * its file gets another name. */
 static bool take_free(struct log *log, uint64_t *number)
 {
     pthread_mutex_lock(&log->lock);
     bool has = log->free_count > 0;
-    if (has)
+    if (has) {
         *number = log->free_segments[--log->free_count];
+        log_segment_remove(log, *number);
+    }
     pthread_mutex_unlock(&log->lock);
     return has;
 }
 
-static void note_segment(struct log *log, uint64_t gone, uint64_t made)
+/* It could not be used. */
+static void put_back(struct log *log, uint64_t number)
 {
     pthread_mutex_lock(&log->lock);
-    if (gone != UINT64_MAX)
-        log_segment_remove(log, gone);
-    if (made != UINT64_MAX && !log_segment_exists(log, made) && !log_segment_add(log, made)) {
+    bool has = log_segment_add(log, number);        /* there is room: it was there just now */
+    pthread_mutex_unlock(&log->lock);
+    if (has)
+        push_free(log, number);
+}
+
+static void note_segment(struct log *log, uint64_t made)
+{
+    pthread_mutex_lock(&log->lock);
+    if (!log_segment_exists(log, made) && !log_segment_add(log, made)) {
         log->state = LOG_POISONED;          /* no memory for one number */
         log->error = ENOMEM;
     }
@@ -177,11 +189,12 @@ static int recycle(struct log *log, uint64_t from, uint64_t to)
     log_segment_path(log, to, new_path);
     int error = log->files->rename(log->files->self, old_path, new_path);
     if (error < 0) {
-        push_free(log, from);
+        put_back(log, from);
         return error;
     }
     error = log->files->sync_dir(log->files->self, log->dir);
-    note_segment(log, from, error < 0 ? UINT64_MAX : to);       /* under either name its bytes are dead */
+    if (error >= 0)
+        note_segment(log, to);              /* else: under either name its bytes are dead */
     return error;
 }
 
@@ -208,7 +221,7 @@ static int create(struct log *log, uint64_t number)
         return error;
     }
     if ((error = f->sync_dir(f->self, log->dir)) >= 0)
-        note_segment(log, UINT64_MAX, number);
+        note_segment(log, number);
     return error;
 }
 
@@ -482,8 +495,8 @@ static void unlink_surplus(struct log *log)
         return;
     char path[LOG_PATH_MAX + 32];
     log_segment_path(log, dead, path);
-    if (log->files->unlink(log->files->self, path) >= 0)
-        note_segment(log, dead, UINT64_MAX);
+    if (log->files->unlink(log->files->self, path) < 0)
+        put_back(log, dead);
 }
 
 /* Under the lock: waits until there is something to do. */
