@@ -271,6 +271,18 @@ static void on_rider(struct applying *a)
     a->in.in.len = 0;
 }
 
+static void on_snapshot(struct applying *a) { a->in.in.len = 0; }
+
+static void on_snapshot_end(struct applying *a)
+{
+    struct store_snapshot snapshot;
+    if (!snapshot_read_end(a->in.in, &snapshot))
+        a->in.bad = true;
+    else
+        a->store->snapshot = snapshot;
+    a->in.in.len = 0;
+}
+
 static void (*const handlers[])(struct applying *) = {
     [OP_BODY] = on_body,
     [OP_BODY_PLACED] = on_body_placed,
@@ -288,6 +300,8 @@ static void (*const handlers[])(struct applying *) = {
     [OP_COPY] = on_copy,
     [OP_RECENT] = on_recent,
     [OP_RIDER] = on_rider,
+    [OP_SNAPSHOT] = on_snapshot,
+    [OP_SNAPSHOT_END] = on_snapshot_end,
 };
 
 bool apply_record(struct store *store, uint64_t position, struct slice payload)

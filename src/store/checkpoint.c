@@ -185,6 +185,12 @@ static bool give_up(struct store *store)
     return false;
 }
 
+static bool save_snapshot(struct checkpoint *c, const struct store_snapshot *snapshot)
+{
+    return checkpoint_put_meta(c, "snapshot_as_of", snapshot->as_of) && checkpoint_put_meta(c, "snapshot_first", snapshot->first)
+        && checkpoint_put_meta(c, "snapshot_bytes", snapshot->bytes) && checkpoint_put_meta(c, "snapshot_parts", snapshot->parts);
+}
+
 static bool begin(struct store *store)
 {
     struct checkpoint *c = store->checkpoint;
@@ -195,7 +201,8 @@ static bool begin(struct store *store)
         && save_bodies(store) && checkpoint_save_rider(store)
         && checkpoint_put_meta(c, "next_mailbox", store->reserved_mailbox_id)
         && checkpoint_put_meta(c, "uidvalidity", store->reserved_uidvalidity)
-        && ledger_save(store) && checkpoint_put_meta(c, "replay_from", c->running_position);
+        && ledger_save(store) && save_snapshot(c, &store->snapshot)
+        && checkpoint_put_meta(c, "replay_from", c->running_position);
     while (!list_is_empty(&store->dirty)) {
         struct list *node = store->dirty.next;
         LIST_ENTRY(node, struct mailbox, dirty_node)->is_saving = true;
@@ -250,6 +257,7 @@ static bool finish(struct store *store)
     sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     store_release_dead(store);
     compact_choose(store);
+    snapshot_choose(store);
     return true;
 }
 

@@ -144,6 +144,15 @@ static enum rc load_all_runs(struct store *store, struct fault *fault)
     return RC_OK;
 }
 
+/* An older version did not make any: then it stays as it is, at the beginning of the log. */
+static void load_snapshot(struct checkpoint *c, struct store_snapshot *snapshot)
+{
+    uint64_t parts;
+    if (checkpoint_get_meta(c, "snapshot_as_of", &snapshot->as_of) && checkpoint_get_meta(c, "snapshot_first", &snapshot->first)
+        && checkpoint_get_meta(c, "snapshot_bytes", &snapshot->bytes) && checkpoint_get_meta(c, "snapshot_parts", &parts))
+        snapshot->parts = (uint32_t)parts;
+}
+
 enum rc checkpoint_load(struct store *store, uint64_t *replay_from, struct fault *fault)
 {
     struct checkpoint *c = store->checkpoint;
@@ -156,6 +165,7 @@ enum rc checkpoint_load(struct store *store, uint64_t *replay_from, struct fault
         store->reserved_mailbox_id = value;
     if (checkpoint_get_meta(c, "uidvalidity", &value))
         store->reserved_uidvalidity = (uint32_t)value;
+    load_snapshot(c, &store->snapshot);
     enum rc rc = load_rows(store, ACCOUNTS, load_account, fault);
     if (rc == RC_OK)
         rc = load_rows(store, MAILBOXES, load_mailbox, fault);

@@ -31,22 +31,21 @@ static bool has_part_in(const struct store *store, uint64_t id, uint64_t segment
     return false;
 }
 
-/* The segment before the checkpoint with the least alive in it; UINT64_MAX: none is worth while. */
+/* The segment with the least alive in it, of those that could be released then; UINT64_MAX: none is worth while. */
 static uint64_t choose_segment(const struct store *store)
 {
-    struct log_figures figures;
     uint64_t segment_bytes = log_segment_bytes(store->log), live_sum = 0, least = segment_bytes / 2, chosen = UINT64_MAX;
-    uint64_t end = log_segment_of(store->log, checkpoint_position(store));
+    uint64_t end = store_first_needed(store), count = 0;
     for (uint64_t n = log_next_segment(store->log, 0); n < end; n = log_next_segment(store->log, n + 1)) {
         uint64_t live = bodies_live(store, n);
         live_sum += live;
+        count++;
         if (live == 0 || live >= least || n == store->compaction.given_up)
             continue;
         least = live;
         chosen = n;
     }
-    log_figures(store->log, &figures);
-    uint64_t used = (figures.segments - figures.segments_free) * segment_bytes;
+    uint64_t used = count * segment_bytes;
     return used > 2 * live_sum + 4 * segment_bytes ? chosen : UINT64_MAX;
 }
 

@@ -6,6 +6,7 @@
  *     message.c     what sessions and deliveries change        body.c             bodies in, out, and alive
  *     apply.c       records into memory                        view.c             what a session sees
  *     compact.c     segments that are mostly dead              ledger.c           what came, what left, what is missing
+ *     snapshot.c    the checkpoint once more, in the log
  *
  * Two numbers run everywhere: the visible one (what has been applied) and the reserved one (what has been handed over). */
 #ifndef THURN_STORE_INNER_H
@@ -158,6 +159,13 @@ struct failed_range {
 };
 
 struct checkpoint;
+struct snapshot_writer;
+
+struct store_snapshot {             /* the last whole one (snapshot.h) */
+    uint64_t as_of;                 /* the log from here on, and the snapshot, give everything */
+    uint64_t first, bytes;          /* position of its first part, and bytes of all */
+    uint32_t parts;                 /* 0: there is none, and the log goes back to its beginning */
+};
 
 struct room {
     int64_t bytes;
@@ -177,6 +185,8 @@ struct store {
     struct store_ledger ledger;     /* but for `present` */
     struct body_table bodies;
     struct compaction compaction;
+    struct store_snapshot snapshot;
+    struct snapshot_writer *snapshot_writer;    /* NULL: none is being written */
     uint64_t reserved_mailbox_id;   /* next to be given */
     uint32_t reserved_uidvalidity;  /* last given */
     uint64_t applied_sequence;      /* settled up to here, but for what failed */
@@ -213,6 +223,8 @@ uint64_t store_next_wait(const struct store *);
 enum rc store_hand(struct store *, struct log_record *, uint64_t *wait, struct fault *);
 struct log_record *store_record(struct store *, struct fault *);
 void store_release_dead(struct store *);
+/* Segments before this one are needed only for the bodies that are alive in them (S7). */
+uint64_t store_first_needed(const struct store *);
 
 /* ---- mailbox.c ---- */
 
@@ -281,6 +293,17 @@ void body_handed(struct store_body *, uint64_t wait);
 void compact_choose(struct store *);
 /* A bounded piece; true when there is more to do at once. */
 bool compact_step(struct store *);
+
+/* ---- snapshot.c ---- */
+
+/* After a checkpoint: is a snapshot worth while? */
+void snapshot_choose(struct store *);
+bool snapshot_begin(struct store *);
+/* A bounded piece; the store's event says when the next one can be done. */
+void snapshot_step(struct store *);
+void snapshot_abandon(struct store *);
+/* Of an operation's body. False: malformed. */
+bool snapshot_read_end(struct slice body, struct store_snapshot *);
 
 /* ---- apply.c ---- */
 

@@ -25,7 +25,7 @@ enum rc op_next(struct slice *payload, struct op *op)
     struct reader r = { .in = *payload };
     uint8_t tag = read_u8(&r);
     op->body = read_string(&r);
-    if (r.bad || tag < OP_BODY || tag > OP_RIDER)
+    if (r.bad || tag < OP_BODY || tag > OP_LAST)
         return RC_PERM;
     op->tag = (enum op_tag)tag;
     *payload = r.in;

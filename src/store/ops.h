@@ -25,6 +25,9 @@ enum op_tag {
     OP_COPY = 14,               /* u64 from, u64 to, u32 first uid, u64 modseq there, u64 modseq here (0: not a move), ranges */
     OP_RECENT = 15,             /* u64 mailbox, u32 uid: those before it are not recent any more */
     OP_RIDER = 16,              /* bytes */
+    OP_SNAPSHOT = 17,           /* a part of the checkpoint (snapshot.h) */
+    OP_SNAPSHOT_END = 18,
+    OP_LAST = OP_SNAPSHOT_END,
 };
 /* message: u32 uid, u64 modseq, u64 keywords, u16 flags, i64 internal_s, i16 zone, u64 body id, u32 size
  * ranges:  u32 count, count times u32 first, u32 last */

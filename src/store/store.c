@@ -151,6 +151,7 @@ bool store_poll(struct store *store, int64_t now_ms)
         return false;
     collect(store);
     views_poke(store);
+    snapshot_step(store);
     return checkpoint_step(store) || compact_step(store);
 }
 
@@ -175,14 +176,14 @@ static uint64_t look_for_room(const struct store *store)
     return free_bytes < 0 ? 0 : (uint64_t)free_bytes;
 }
 
-/* A reserve is kept for what makes room again: flags, expunges, the outcomes of deliveries. That there is room is believed
+/* A reserve is kept for what makes room again: flags, expunges, the outcomes of deliveries, the next snapshot. That there is room is believed
  * for a second; that there is none is looked up each time: while nothing is written the store's clock may stand still. */
 bool store_has_room(const struct store *store, uint64_t size_bytes, struct fault *fault)
 {
     const struct room *known = store->room;
     struct log_figures figures;
     log_figures(store->log, &figures);
-    uint64_t segment = log_segment_bytes(store->log), reserve = 2 * segment, recycled = figures.segments_free * segment;
+    uint64_t segment = log_segment_bytes(store->log), reserve = 2 * segment + store->snapshot.bytes, recycled = figures.segments_free * segment;
     bool is_fresh = known->is_known && known->bytes >= 0 && store->now_ms - known->at_ms < ROOM_FRESH_MS;
     uint64_t room = recycled + (is_fresh ? (uint64_t)known->bytes : 0);
     if (room < reserve || size_bytes > room - reserve)
@@ -301,6 +302,7 @@ static void free_all(struct store *store)
     size_t at = 0;
     uint64_t key;
     bodies_sweep_handed(store, true);
+    snapshot_abandon(store);
     for (struct mailbox *m; (m = map_next_u64(&store->mailboxes, &at, &key)) != NULL;)
         mailbox_free(store, m);
     at = 0;
@@ -335,6 +337,7 @@ static enum rc open_once(const struct store_options *options, struct store **out
     store->lock_fd = -1;
     store->room = need(calloc(1, sizeof *store->room));
     store->reserved_mailbox_id = 1;
+    store->snapshot.as_of = LOG_START;
     store->compaction.given_up = UINT64_MAX;
     map_init(&store->accounts, options->hash_seed);
     map_init(&store->mailboxes, options->hash_seed);
@@ -380,10 +383,17 @@ enum rc store_open(const struct store_options *options, struct store **out, stru
     return rc;
 }
 
-/* Keeps S7. Whatever is before the checkpoint and has nothing alive in it is used again. */
+/* Records from the checkpoint on are needed for replay, those from the last snapshot on to make the checkpoint anew. */
+uint64_t store_first_needed(const struct store *store)
+{
+    uint64_t position = checkpoint_position(store);
+    return log_segment_of(store->log, position < store->snapshot.as_of ? position : store->snapshot.as_of);
+}
+
+/* Keeps S7. Whatever is before what is needed and has nothing alive in it is used again. */
 void store_release_dead(struct store *store)
 {
-    uint64_t first_needed = log_segment_of(store->log, checkpoint_position(store));
+    uint64_t first_needed = store_first_needed(store);
     for (uint64_t number = log_next_segment(store->log, 0); number < first_needed; number = log_next_segment(store->log, number + 1))
         if (bodies_live(store, number) == 0)
             log_release(store->log, number);
@@ -399,5 +409,6 @@ void store_figures(const struct store *store, struct store_figures *out)
         .accounts = store->account_count, .mailboxes = store->mailbox_count, .messages = store->message_count,
         .bodies = store->bodies.count,
         .durable_position = log_durable_end(store->log), .checkpoint_position = checkpoint_position(store),
+        .snapshot_position = store->snapshot.as_of, .is_snapshot_running = store->snapshot_writer != NULL,
     };
 }

@@ -18,8 +18,10 @@
  *       (a UID that was assigned and not made durable was never shown to anyone).
  *   S4  Modseqs of a mailbox only rise; every visible change has a modseq greater than all before it.
  *   S5  A body lives as long as a message in a mailbox, a queue entry or an open view refers to it.
- *   S6  A checkpoint holds nothing that the log does not: it can be deleted and rebuilt as long as its segments are there.
- *   S7  A segment is recycled only when no live body is in it and no record in it is needed for replay.
+ *   S6  A checkpoint holds nothing that the log does not: it can be deleted and rebuilt, from the last snapshot in the log
+ *       and the records from the snapshot's position on.
+ *   S7  A segment is recycled only when no live body is in it and no record in it is needed, for replay from the checkpoint
+ *       or for rebuilding from the last whole snapshot.
  *   S8  Records apply in log order, and applying is deterministic: replay gives the same state. */
 #ifndef THURN_STORE_STORE_H
 #define THURN_STORE_STORE_H
@@ -310,6 +312,8 @@ struct store_figures {
     uint64_t segments, segments_free, segment_bytes;
     uint64_t accounts, mailboxes, messages, bodies;
     uint64_t durable_position, checkpoint_position;
+    uint64_t snapshot_position;         /* the log gives everything back from here on: nothing behind it has been reclaimed */
+    bool is_snapshot_running;
 };
 void store_figures(const struct store *, struct store_figures *);
 
