@@ -35,7 +35,6 @@ WITNESS = thurn.BUILD / "tests/system/powercut.so"
 DOMAIN = "recipient.test"
 LISTENS = ("smtp", "submission", "lmtp", "imap", "pop3")
 SETTINGS = "auth_without_tls_on_loopback: yes\nroutes: [ { domain: elsewhere.test, host: \"[127.0.0.9]\", port: 9 } ]"
-SEGMENT_BYTES = 256 * 1024
 
 
 def server_in(folder, data, **options):
@@ -62,12 +61,6 @@ class Witnessed:
         self.chance = random.Random(seed)
         self.accounts = {}                                  # name: when it was acknowledged
         self.deaths = 0
-
-    def small_segments(self):
-        """So that a short run fills, empties and recycles many: their size is a number in the store."""
-        words = f"import sqlite3; d = sqlite3.connect({str(self.root / 'data/store/state.db')!r}); " \
-                f"d.execute('PRAGMA synchronous=FULL'); d.execute(\"UPDATE meta SET value = {SEGMENT_BYTES} WHERE key = 'segment_bytes'\"); d.commit(); d.close()"
-        subprocess.run([sys.executable, "-c", words], check=True, env={**os.environ, **self.env})
 
     def load(self):
         self.loads = getattr(self, "loads", 0) + 1
@@ -99,7 +92,7 @@ class Witnessed:
         server = self.server
         server.start()
         server.stop()
-        self.small_segments()
+        server.use_small_segments()
         server.start()
         server.add_domain()
         for name in [*load_client.Load.account_names(), "churn"]:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -164,6 +165,13 @@ class Server:
             self.may_lose_roles = True
             raise AssertionError(f"roles of {self.host} died: {died}; it said: {self.said()}")
         return self.process.returncode if self.process else None
+
+    def use_small_segments(self, size=256 * 1024):
+        """Between a first start and the first message: the log's files are small then, so that a short run fills, empties and
+        uses again many of them. Their size is a number in the store."""
+        words = (f"import sqlite3; d = sqlite3.connect({str(self.data / 'store/state.db')!r}); d.execute('PRAGMA synchronous=FULL'); "
+                 f"d.execute(\"UPDATE meta SET value = {size} WHERE key = 'segment_bytes'\"); d.commit(); d.close()")
+        run(sys.executable, "-c", words, env={**os.environ, **self.env})
 
     def roles(self):
         """Rows of `thurn status`: dictionaries with role, pid, ..."""
