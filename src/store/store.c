@@ -276,6 +276,15 @@ static enum rc load(struct store *store, struct fault *fault)
     return RC_OK;
 }
 
+/* Keeps S1: the names that were made while opening (log/, state.db and its write-ahead log) are on the medium before anything is
+ * acknowledged that needs them. SQLite syncs the folder too, but does not look whether it succeeds. */
+static enum rc secure_names(const struct store *store, struct fault *fault)
+{
+    const struct file_ops *f = store->options.files;
+    int error = f->sync_dir(f->self, store->dir);
+    return error < 0 ? fault_errno(fault, -error, "cannot sync the folder %s", store->dir) : RC_OK;
+}
+
 static enum rc open_all(struct store *store, struct fault *fault)
 {
     bool is_read_only = store->options.is_read_only;
@@ -290,6 +299,8 @@ static enum rc open_all(struct store *store, struct fault *fault)
     if (rc != RC_OK || is_read_only)
         return rc;
     rc = checkpoint_next_generation(store, log_last_generation(store->log) + 1, &generation, fault);
+    if (rc == RC_OK)
+        rc = secure_names(store, fault);
     if (rc == RC_OK)
         rc = log_start(store->log, generation, fault);
     if (rc == RC_OK)
