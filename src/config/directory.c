@@ -4,9 +4,9 @@
 
 #include "config/names.h"
 #include "os/child.h"
-#include "os/file.h"
 #include "sasl/sasl.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@ enum {
     SCRATCH_MAX = 1 << 20,
     TARGETS_MAX = 64 * 1024,        /* of one alias, as text */
     BUSY_MS = 5000,
+    PATH_BYTES_MAX = 4096,
 };
 
 struct directory {
@@ -179,10 +180,21 @@ static enum rc prepare(struct directory *d, struct fault *f)
     return rc;
 }
 
-/* SQLite would make the file by the umask: it is ours to make, for this user alone. */
-static enum rc make_file(const char *folder, const char *path, struct fault *f)
+/* The name of a folder that was made just now is on the medium with what it is in. Who may not open that has not made it. */
+static int sync_parent(const struct file_ops *ops, const char *folder)
 {
-    const struct file_ops *ops = &file_ops_real;
+    char parent[PATH_BYTES_MAX];
+    const char *end = strrchr(folder, '/');
+    if (end == NULL || (size_t)(end - folder) + 2 > sizeof parent)
+        return 0;
+    snprintf(parent, sizeof parent, "%.*s/", (int)(end - folder), folder);
+    int got = ops->sync_dir(ops->self, parent);
+    return got == -EACCES || got == -EPERM ? 0 : got;
+}
+
+/* SQLite would make the file by the umask: it is ours to make, for this user alone. */
+static enum rc make_file(const struct file_ops *ops, const char *folder, const char *path, struct fault *f)
+{
     int got = ops->make_dir(ops->self, folder);
     if (got < 0)
         return fault_errno(f, -got, "%s", folder);
@@ -190,11 +202,19 @@ static enum rc make_file(const char *folder, const char *path, struct fault *f)
     if (fd < 0)
         return fault_errno(f, -fd, "%s", path);
     ops->close(ops->self, fd);
-    got = ops->sync_dir(ops->self, folder);
+    got = sync_parent(ops, folder);
     return got < 0 ? fault_errno(f, -got, "%s", folder) : RC_OK;
 }
 
-enum rc directory_open(const char *folder, struct directory **out, struct fault *f)
+/* SQLite syncs the folder when it has made its write-ahead log, but does not look whether that succeeds: without those names what
+ * is committed would be lost with the power. */
+static enum rc secure_names(const struct file_ops *ops, const char *folder, struct fault *f)
+{
+    int got = ops->sync_dir(ops->self, folder);
+    return got < 0 ? fault_errno(f, -got, "%s", folder) : RC_OK;
+}
+
+enum rc directory_open_on(const struct file_ops *files, const char *folder, struct directory **out, struct fault *f)
 {
     struct directory *d = calloc(1, sizeof *d);
     *out = NULL;
@@ -203,17 +223,24 @@ enum rc directory_open(const char *folder, struct directory **out, struct fault 
         return fault_no_memory(f);
     }
     arena_init(&d->scratch, SCRATCH_MAX);
-    enum rc rc = make_file(folder, d->path, f);
+    enum rc rc = make_file(files, folder, d->path, f);
     if (rc == RC_OK) {
         int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
         rc = sqlite3_open_v2(d->path, &d->db, flags, NULL) == SQLITE_OK ? prepare(d, f) : failed(d, f);
     }
+    if (rc == RC_OK)
+        rc = secure_names(files, folder, f);
     if (rc != RC_OK) {
         directory_close(d);
         return rc == RC_NONE ? fault_perm(f, 0, "%s: there is no directory to make it in", folder) : rc;
     }
     *out = d;
     return RC_OK;
+}
+
+enum rc directory_open(const char *folder, struct directory **out, struct fault *f)
+{
+    return directory_open_on(&file_ops_real, folder, out, f);
 }
 
 void directory_close(struct directory *d)

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/fault.h"
+#include "os/file.h"
 
 struct directory;
 
@@ -27,6 +28,8 @@ struct directory_alias {
 
 /* RC_PERM on newer version, RC_TEMP on system errors; created when missing. */
 enum rc directory_open(const char *folder, struct directory **, struct fault *);
+/* On other files than the system's: for tests that fail them (SQLite's own calls go to its default VFS). */
+enum rc directory_open_on(const struct file_ops *, const char *folder, struct directory **, struct fault *);
 void directory_close(struct directory *);
 
 enum rc directory_domain_add(struct directory *, struct slice domain, struct fault *);          /* RC_PERM: exists, bad name */
