@@ -1,5 +1,5 @@
 /* Bodies of all sizes, how long they live (S5), when their segments are used again (S7), and what a full disk does. */
-#include "fakedisk.h"
+#include "sim/disk.h"
 #include "support.h"
 
 enum { LARGE = 900 << 10 };
@@ -294,30 +294,41 @@ static void check_compaction(const char *dir)
 
 /* ---- a full disk ---- */
 
-static void check_full_disk(const char *dir)
+static struct disk *full_disk;
+static struct disk *current(void) { return full_disk; }
+
+static void leave_free(uint64_t bytes)
 {
-    struct fake_disk *disk = fake_new(3);
-    struct file_ops ops = fake_ops(disk);
-    struct store_options options = { .dir = dir, .files = &ops, .segment_bytes = SEGMENT };
+    static const uint64_t capacity = 1ull << 40;
+    disk_set_capacity(full_disk, capacity);
+    disk_set_capacity(full_disk, capacity - disk_free_bytes(full_disk) + bytes);
+}
+
+static void check_full_disk(void)
+{
+    full_disk = disk_new(3, 0, true);
+    disk_vfs_install(&(struct disk_vfs_hooks){ .current = current });
+    CHECK_INT(disk_make_dir(full_disk, "/full", 0700), 0);
+    struct file_ops ops = disk_ops(full_disk);
+    struct store_options options = { .dir = "/full", .files = &ops, .segment_bytes = SEGMENT };
     struct fault fault = { 0 };
     CASE("a disk that fills up refuses messages before it must, and what makes room goes on");
-    disk->free_bytes = 10 * SEGMENT;
     CHECK_INT(store_open(&options, &store, &fault), RC_OK);
     make_account(store, 1);
+    leave_free(10 * SEGMENT);
+    store_poll(store, now_ms += 5000);
     uint64_t inbox = mailbox_id(store, 1, "INBOX");
     CHECK(store_has_room(store, 1 << 20, &fault));
     CHECK(!store_has_room(store, 9 * SEGMENT, &fault));
     CHECK_INT(fault.rc, RC_TEMP);
     CHECK_INT(fault.esc, ESC(4, 3, 1));
     append_large(inbox, 1000, 1);
-    disk->free_bytes = SEGMENT;
+    leave_free(SEGMENT);
     store_poll(store, now_ms += 5000);
     CHECK(!store_has_room(store, 1, NULL));
     expunge_all(inbox);
     CASE("when it is full all the same, what is refused leaves no trace, and later it goes on");
-    pthread_mutex_lock(&disk->lock);
-    disk->is_full = true;
-    pthread_mutex_unlock(&disk->lock);
+    leave_free(0);
     uint32_t uid, before, refused = 0;
     uint64_t wait = 0;
     for (int i = 0; i < 60; i++) {
@@ -332,15 +343,13 @@ static void check_full_disk(const char *dir)
     CHECK(refused > 10 && refused < 60);
     before = 60 - refused;
     CHECK_INT(figures().messages, before);
-    pthread_mutex_lock(&disk->lock);
-    disk->is_full = false;
-    pthread_mutex_unlock(&disk->lock);
+    leave_free(20 * SEGMENT);
     CHECK(append_large(inbox, 9000, 1) > uid);
     store_close(store);
     CHECK_INT(store_open(&options, &store, &fault), RC_OK);
     CHECK_INT(figures().messages, before + 1);
     store_close(store);
-    fake_free(disk);
+    disk_free(full_disk);
 }
 
 int main(void)
@@ -357,8 +366,6 @@ int main(void)
     check_compaction(dir);
     store_close(store);
     remove_folder(dir);
-    temporary_folder(dir);
-    check_full_disk(dir);
-    remove_folder(dir);
+    check_full_disk();
     return check_done();
 }

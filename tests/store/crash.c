@@ -3,12 +3,13 @@
  * A workload is a list of steps, each of which hands over one record. Without faults it is run once, and the whole state
  * is written down after every step. Then the power goes at call number n, for every n, and what was not synced is lost,
  * kept or torn by chance: the store that is opened then must be in the state after the last acknowledged step or after
- * one of those that were handed over behind it. Nothing else: no loss, no ghost, no half of a step. */
-#include "fakedisk.h"
+ * one of those that were handed over behind it. Nothing else: no loss, no ghost, no half of a step.
+ * The calls are those of the log and those that SQLite makes for the checkpoint: both are on the same disk. */
 #include "os/wake.h"
+#include "sim/disk.h"
 #include "support.h"
 
-#include <fcntl.h>
+#include <errno.h>
 
 #define NEVER UINT64_MAX
 enum { STEPS = 136, SMALL_SEGMENT = 32 << 10, STATE_MAX = 1 << 20 };
@@ -48,8 +49,7 @@ static void rider_load(void *self, struct store *store, uint64_t key, struct sli
 }
 
 struct run {
-    char dir[64];
-    struct fake_disk *disk;
+    struct disk *disk;
     struct file_ops ops;
     struct store *store;
     struct rider rider;
@@ -59,7 +59,7 @@ struct run {
 static bool run_open(struct run *run, struct fault *fault)
 {
     struct store_options options = {
-        .dir = run->dir, .files = &run->ops, .segment_bytes = SMALL_SEGMENT, .hash_seed = { 3, 4 },
+        .dir = "/store", .files = &run->ops, .segment_bytes = SMALL_SEGMENT, .hash_seed = { 3, 4 },
         .rider = { .self = &run->rider, .apply = rider_apply, .save = rider_save, .load = rider_load },
     };
     buf_clear(&run->rider.state);
@@ -70,18 +70,23 @@ static bool run_open(struct run *run, struct fault *fault)
     return ok;
 }
 
-static void run_init(struct run *run, const char *dir, uint64_t seed)
+static struct disk *current_disk;               /* the one that SQLite means */
+static struct disk *current(void) { return current_disk; }
+
+static void run_init(struct run *run, uint64_t seed)
 {
-    *run = (struct run){ .disk = fake_new(seed), .now_ms = 1000 };
-    snprintf(run->dir, sizeof run->dir, "%s", dir);
-    run->ops = fake_ops(run->disk);
+    *run = (struct run){ .disk = disk_new(seed, 0, true), .now_ms = 1000 };
+    current_disk = run->disk;
+    run->ops = disk_ops(run->disk);
     buf_init(&run->rider.state, STATE_MAX);
+    CHECK_INT(disk_make_dir(run->disk, "/store", 0700), 0);
+    disk_power_cut(run->disk, DISK_LOSE_NOTHING);       /* the folder itself is there for good */
 }
 
 static void run_free(struct run *run)
 {
     buf_free(&run->rider.state);
-    fake_free(run->disk);
+    disk_free(run->disk);
 }
 
 /* ---- the state, written down ---- */
@@ -306,11 +311,11 @@ static void let_time_pass(struct run *run, size_t step)
 static struct buf reference[STEPS + 1];
 static uint64_t reference_calls, workload_calls;     /* with and without writing down the states */
 
-static void run_reference(const char *dir)
+static void run_reference(void)
 {
     struct run run;
     struct fault fault = { 0 };
-    run_init(&run, dir, 1);
+    run_init(&run, 1);
     CHECK(run_open(&run, &fault));
     buf_init(&reference[0], STATE_MAX);
     write_state(&run, &reference[0]);
@@ -324,7 +329,7 @@ static void run_reference(const char *dir)
         buf_init(&reference[step + 1], STATE_MAX);
         write_state(&run, &reference[step + 1]);
     }
-    reference_calls = run.disk->calls;
+    reference_calls = disk_calls(run.disk);
     struct store_figures figures;
     store_figures(run.store, &figures);
     CHECK(figures.segments - figures.segments_free <= 8);       /* snapshots and compaction: it would be 12 */
@@ -347,43 +352,9 @@ static void run_reference(const char *dir)
 
 /* ---- the power goes ---- */
 
-static void copy_file(const char *from, const char *to)
-{
-    char bytes[65536];
-    int in = open(from, O_RDONLY);
-    unlink(to);
-    if (in < 0)
-        return;
-    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    for (ssize_t n; (n = read(in, bytes, sizeof bytes)) > 0;)
-        if (write(out, bytes, (size_t)n) != n)
-            abort();
-    close(in);
-    close(out);
-}
-
-/* The checkpoint's files as they are now, to and from a place aside: SQLite is not on the fake disk. */
-static void keep_checkpoint(const char *dir, bool restore)
-{
-    static const char *const names[] = { "state.db", "state.db-wal" };
-    char here[128], aside[128];
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(here, sizeof here, "%s/%s", dir, names[i]);
-        snprintf(aside, sizeof aside, "%s/kept-%s", dir, names[i]);
-        copy_file(restore ? aside : here, restore ? here : aside);
-    }
-    if (restore) {
-        snprintf(here, sizeof here, "%s/state.db-shm", dir);
-        unlink(here);
-    }
-}
-
 static void power_off(struct run *run)
 {
-    keep_checkpoint(run->dir, false);
-    pthread_mutex_lock(&run->disk->lock);
-    run->disk->stop_at = 1;
-    pthread_mutex_unlock(&run->disk->lock);
+    disk_plan(run->disk, 0, 0, 1);
     store_close(run->store);
     run->store = NULL;
 }
@@ -392,7 +363,6 @@ static void power_off(struct run *run)
 static bool open_and_match(struct run *run, size_t from, size_t to, size_t *which)
 {
     struct fault fault = { 0 };
-    keep_checkpoint(run->dir, true);
     bool ok = run_open(run, &fault);
     CHECK(ok);
     if (!ok) {
@@ -414,16 +384,25 @@ static bool open_and_match(struct run *run, size_t from, size_t to, size_t *whic
     return at <= to;
 }
 
-static void crash_at(const char *dir, uint64_t call, enum fake_loss loss)
+/* Each fourth write, about, is short. */
+static size_t shorten(void *arg, const char *path, size_t len)
+{
+    (void)arg, (void)path;
+    return len > 100 && len % 4 == 0 ? len / 2 : len;
+}
+
+/* The power goes at a call; with `error` that call fails, and the power goes up to 40 calls later. */
+static void crash_at(uint64_t call, enum disk_loss loss, int error)
 {
     struct run run;
     struct fault fault = { 0 };
     char sentence[80];
-    snprintf(sentence, sizeof sentence, "power off at call %llu, loss %d", (unsigned long long)call, loss);
+    snprintf(sentence, sizeof sentence, "power off at call %llu, loss %d, error %d", (unsigned long long)call, (int)loss, error);
     CASE(sentence);
-    run_init(&run, dir, call * 3 + loss + 1);
-    run.disk->makes_short_writes = loss == FAKE_LOSE_SOME;
-    run.disk->stop_at = call;
+    run_init(&run, call * 4 + loss + 1);
+    if (loss == DISK_LOSE_SOME)
+        disk_set_faults(run.disk, &(struct disk_faults){ .arg = run.disk, .shorten = shorten });
+    disk_plan(run.disk, error == 0 ? 0 : call, error, error == 0 ? call : call + 1 + call % 40);
     size_t acknowledged = 0, handed = 0, which;
     bool is_open = run_open(&run, &fault);
     uint64_t waits[STEPS];
@@ -441,18 +420,22 @@ static void crash_at(const char *dir, uint64_t call, enum fake_loss loss)
     for (size_t step = acknowledged; is_open && step < handed && store_settled(run.store, waits[step]) == RC_OK; step++)
         acknowledged = step + 1;
     if (call == NEVER)
-        workload_calls = run.disk->calls;
-    if (is_open) {
+        workload_calls = disk_calls(run.disk);
+    if (is_open)
         power_off(&run);
-    } else {
-        keep_checkpoint(dir, false);
+    else
         handed = 0;
+    disk_power_cut(run.disk, loss);
+    if (call % 2 == 1) {                        /* and once more while it is being opened */
+        disk_plan(run.disk, 0, 0, disk_calls(run.disk) + 1 + call % 71);
+        if (run_open(&run, &fault))
+            power_off(&run);
+        disk_power_cut(run.disk, loss);
     }
-    fake_crash(run.disk, loss);
     if (open_and_match(&run, acknowledged, handed < STEPS ? handed + 1 : STEPS, &which)) {
         /* What was shown once stays: the power goes again before anything new is written. */
         power_off(&run);
-        fake_crash(run.disk, FAKE_LOSE_ALL);
+        disk_power_cut(run.disk, DISK_LOSE_ALL);
         if (open_and_match(&run, which, which, &which)) {
             uint64_t wait;
             for (size_t step = which; step < STEPS && step < which + 3; step++) {
@@ -461,7 +444,7 @@ static void crash_at(const char *dir, uint64_t call, enum fake_loss loss)
                 acknowledged = step + 1;
             }
             power_off(&run);
-            fake_crash(run.disk, FAKE_LOSE_ALL);
+            disk_power_cut(run.disk, DISK_LOSE_ALL);
             if (which < STEPS && open_and_match(&run, acknowledged, acknowledged, &which))
                 store_close(run.store);
         }
@@ -472,7 +455,7 @@ static void crash_at(const char *dir, uint64_t call, enum fake_loss loss)
 
 /* ---- one call fails ---- */
 
-static void fail_at(const char *dir, uint64_t call, int error)
+static void fail_at(uint64_t call, int error)
 {
     struct run run;
     struct fault fault = { 0 };
@@ -480,13 +463,12 @@ static void fail_at(const char *dir, uint64_t call, int error)
     char sentence[80];
     snprintf(sentence, sizeof sentence, "call %llu fails with %d", (unsigned long long)call, error);
     CASE(sentence);
-    run_init(&run, dir, call);
+    run_init(&run, call);
     buf_init(&before, STATE_MAX);
     buf_init(&after, STATE_MAX);
-    run.disk->fail_at = call;
-    run.disk->fail_with = error;
+    disk_plan(run.disk, call, error, 0);
     if (!run_open(&run, &fault)) {
-        CHECK(run.disk->has_failed);
+        CHECK(disk_failed_call(run.disk) != NULL);
         CHECK(fault.text[0] != '\0');
         CHECK(run_open(&run, &fault));
     }
@@ -501,7 +483,7 @@ static void fail_at(const char *dir, uint64_t call, int error)
             && slice_find(buf_slice(&before), SLICE("UNREADABLE")) == buf_len(&before))
             CHECK_SLICE(buf_slice(&after), buf_slice(&before));
         if (rc == RC_TEMP)
-            CHECK(run.disk->has_failed);
+            CHECK(disk_failed_call(run.disk) != NULL);
         let_time_pass(&run, step);
     }
     write_state(&run, &before);
@@ -509,8 +491,7 @@ static void fail_at(const char *dir, uint64_t call, int error)
         store_close(run.store);
     } else {
         power_off(&run);
-        fake_crash(run.disk, call % 4 == 1 ? FAKE_LOSE_ALL : FAKE_LOSE_SOME);
-        keep_checkpoint(dir, true);
+        disk_power_cut(run.disk, call % 4 == 1 ? DISK_LOSE_ALL : DISK_LOSE_SOME);
     }
     if (!run_open(&run, &fault)) {
         fprintf(stderr, "%s\n", fault.text);
@@ -533,28 +514,24 @@ static void fail_at(const char *dir, uint64_t call, int error)
 
 int main(int argc, char **argv)
 {
-    char dir[64];
-    uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    temporary_folder(dir);
+    uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, tried = 0;
+    disk_vfs_install(&(struct disk_vfs_hooks){ .current = current });
     CASE("without faults");
-    run_reference(dir);
-    remove_folder(dir);
-    temporary_folder(dir);
-    crash_at(dir, NEVER, FAKE_LOSE_ALL);
-    remove_folder(dir);
-    fprintf(stderr, "the power goes at each of %llu calls\n", (unsigned long long)workload_calls);
+    run_reference();
+    crash_at(NEVER, DISK_LOSE_ALL, 0);
     for (uint64_t call = 1; call <= workload_calls + 10 && check_failed < 20; call += stride)
-        for (enum fake_loss loss = FAKE_LOSE_ALL; loss <= FAKE_LOSE_NOTHING; loss++) {
-            temporary_folder(dir);
-            crash_at(dir, call, loss);
-            remove_folder(dir);
+        for (enum disk_loss loss = DISK_LOSE_ALL; loss <= DISK_LOSE_NOTHING; loss++, tried += 2) {
+            crash_at(call, loss, 0);
+            crash_at(call, loss, call % 3 == 0 ? -ENOSPC : -EIO);
         }
+    fprintf(stderr, "the power went %llu times, at one in %llu of %llu calls\n", (unsigned long long)tried, (unsigned long long)stride,
+            (unsigned long long)workload_calls);
+    tried = 0;
     for (uint64_t call = 1; call <= reference_calls + 50 && check_failed < 20; call += stride)
-        for (int i = 0; i < 2; i++) {
-            temporary_folder(dir);
-            fail_at(dir, call, i == 0 ? -EIO : -ENOSPC);
-            remove_folder(dir);
-        }
+        for (int i = 0; i < 2; i++, tried++)
+            fail_at(call, i == 0 ? -EIO : -ENOSPC);
+    fprintf(stderr, "a call failed %llu times, one in %llu of %llu\n", (unsigned long long)tried, (unsigned long long)stride,
+            (unsigned long long)reference_calls);
     for (size_t i = 0; i <= STEPS; i++)
         buf_free(&reference[i]);
     return check_done();
