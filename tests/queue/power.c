@@ -182,7 +182,7 @@ static uint64_t run_reference(void)
     run_init(&run, 1);
     CHECK(run_open(&run, &f));
     buf_init(&reference[0], STATE_MAX);
-    write_state(&run, &reference[0]);
+    write_state(&run, &reference[0], true);
     for (size_t step = 0; step < STEPS; step++) {
         uint64_t wait = 0;
         CHECK_INT(do_step(&run, step, &wait), RC_OK);
