@@ -75,7 +75,7 @@ struct disk *disk_new(uint64_t seed, uint64_t capacity, bool locked)
     d->is_locked = locked;
     d->random = seed;
     d->capacity = capacity;
-    d->root = node_new(d, true, 0755);
+    d->root = disk_node_new(d, true, 0755);
     return d;
 }
 
@@ -86,7 +86,7 @@ void disk_free(struct disk *d)
     if (d->open_files != NULL)
         abort();
     undo_crash(d, DISK_LOSE_NOTHING);
-    node_unref(d, d->root);
+    disk_node_unref(d, d->root);
     disk_give(d->buckets);
     disk_give(d->undo);
     disk_give(d->fds);
@@ -98,9 +98,9 @@ static void clone_folder(struct disk *to, struct node *into, const struct node *
 {
     char bytes[PAGE_BYTES];
     for (const struct entry *e = from->entries; e != NULL; e = e->next) {
-        struct node *n = node_new(to, e->node->is_folder, e->node->mode);
+        struct node *n = disk_node_new(to, e->node->is_folder, e->node->mode);
         entry_set(to, into, e->name, strlen(e->name), n);
-        node_unref(to, n);
+        disk_node_unref(to, n);
         if (n->is_folder) {
             clone_folder(to, n, e->node);
             continue;
@@ -210,7 +210,7 @@ void disk_power_cut(struct disk *d, enum disk_loss loss)
         f->node->exclusive = NULL;
         f->node->shared = 0;
         f->node->opens--;
-        node_unref(d, f->node);
+        disk_node_unref(d, f->node);
         f->node = NULL;
     }
     while (d->changed != NULL)
@@ -242,10 +242,10 @@ static int make_file(struct disk *d, struct node *folder, const char *name, size
         return -ENAMETOOLONG;
     memcpy(last, name, len);
     last[len] = '\0';
-    struct node *n = *out = node_new(d, false, mode);
+    struct node *n = *out = disk_node_new(d, false, mode);
     undo_add(d, &(struct undo_name){ folder, NULL, last }, NULL);
     entry_set(d, folder, last, len, n);
-    node_unref(d, n);
+    disk_node_unref(d, n);
     return 0;
 }
 
@@ -314,7 +314,7 @@ void disk_close(struct disk_file *f)
     if (f->node != NULL) {
         unlock(f);
         f->node->opens--;
-        node_unref(d, f->node);
+        disk_node_unref(d, f->node);
     }
     *f->link = f->next;
     if (f->next != NULL)
@@ -548,9 +548,9 @@ int disk_make_dir(struct disk *d, const char *path, unsigned mode)
     if (error == 0 && (error = look_up(d, path, &at)) == 0)
         error = at.entry != NULL ? -EEXIST : 0;
     if (error == 0) {
-        struct node *n = node_new(d, true, mode);
+        struct node *n = disk_node_new(d, true, mode);
         change(d, &at, n);
-        node_unref(d, n);
+        disk_node_unref(d, n);
     }
     return left(d, error == -EBUSY ? -EEXIST : error);
 }

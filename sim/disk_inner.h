@@ -98,8 +98,8 @@ int64_t disk_now(struct disk *);
 int disk_call(struct disk *, const char *call, const char *path);
 
 /* ---- disk_names.c ---- */
-struct node *node_new(struct disk *, bool is_folder, unsigned mode);
-void node_unref(struct disk *, struct node *);
+struct node *disk_node_new(struct disk *, bool is_folder, unsigned mode);
+void disk_node_unref(struct disk *, struct node *);
 struct entry *entry_find(const struct disk *, const struct node *folder, const char *name, size_t len);
 void entry_set(struct disk *, struct node *folder, const char *name, size_t len, struct node *);     /* NULL: no such name */
 /* The folder and the last name of a path; -ENOENT, -ENOTDIR. A path of "/" has an empty name and the root. */

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-struct node *node_new(struct disk *d, bool is_folder, unsigned mode)
+struct node *disk_node_new(struct disk *d, bool is_folder, unsigned mode)
 {
     struct node *n = disk_take(sizeof *n);
     *n = (struct node){ .is_folder = is_folder, .mode = mode & 07777, .references = 1, .number = ++d->next_number, .cut = NOT_CUT,
@@ -12,7 +12,7 @@ struct node *node_new(struct disk *d, bool is_folder, unsigned mode)
     return n;
 }
 
-void node_unref(struct disk *d, struct node *n)
+void disk_node_unref(struct disk *d, struct node *n)
 {
     if (n == NULL)
         return;
@@ -96,7 +96,7 @@ static void entry_drop(struct disk *d, struct entry *e)
 static void node_unlink(struct disk *d, struct node *n)
 {
     n->links--;
-    node_unref(d, n);
+    disk_node_unref(d, n);
 }
 
 void entry_set(struct disk *d, struct node *folder, const char *name, size_t len, struct node *node)
@@ -199,8 +199,8 @@ static void undo_drop(struct disk *d, struct undo *u)
 {
     for (size_t i = 0; i < 2 && u->names[i].folder != NULL; i++) {
         disk_give(u->names[i].name);
-        node_unref(d, u->names[i].before);
-        node_unref(d, u->names[i].folder);
+        disk_node_unref(d, u->names[i].before);
+        disk_node_unref(d, u->names[i].folder);
     }
 }
 

@@ -64,6 +64,7 @@ void sim_host_free(struct sim_host *);
 struct sim_process *sim_spawn(struct sim_host *, const char *name, int (*main)(void *arg), void *arg);
 void sim_kill(struct sim_process *);            /* SIGKILL; also of the running one, then it does not return */
 void sim_power_off(struct sim_host *);          /* kills all of its processes; what the disk keeps is the disk's (disk_power_cut) */
+void sim_power_on(struct sim_host *);           /* the machine runs; its programs are the scenario's to start */
 bool sim_is_alive(const struct sim_process *);
 struct sim_process *sim_self(void);             /* the running one; NULL in an event */
 struct sim_host *sim_self_host(void);
