@@ -17,6 +17,14 @@ static const struct {
     { "NAMESPACE", IMAP_AFTER_LOGIN },                              /* RFC 2342 */
     { "CHILDREN", IMAP_AFTER_LOGIN },                               /* RFC 3348 */
     { "SPECIAL-USE", IMAP_AFTER_LOGIN },                            /* RFC 6154 */
+    { "CREATE-SPECIAL-USE", IMAP_AFTER_LOGIN },                     /* RFC 6154 */
+    { "LIST-EXTENDED", IMAP_AFTER_LOGIN },                          /* RFC 5258 */
+    { "LIST-STATUS", IMAP_AFTER_LOGIN },                            /* RFC 5819 */
+    { "STATUS=SIZE", IMAP_AFTER_LOGIN },                            /* RFC 8438 */
+    { "OBJECTID", IMAP_AFTER_LOGIN },                               /* RFC 8474 */
+    { "APPENDLIMIT", IMAP_AFTER_LOGIN },                            /* RFC 7889 */
+    { "QUOTA", IMAP_AFTER_LOGIN },                                  /* RFC 9208 */
+    { "QUOTA=RES-STORAGE", IMAP_AFTER_LOGIN },
     { "UIDPLUS", IMAP_AFTER_LOGIN },                                /* RFC 4315 */
     { "UNSELECT", IMAP_AFTER_LOGIN },                               /* RFC 3691 */
     { "MOVE", IMAP_AFTER_LOGIN },                                   /* RFC 6851 */

@@ -114,6 +114,12 @@ static enum rc write_item(struct imap_session *s, struct fetch_job *job, const s
     case FETCH_MODSEQ:
         imap_say(s, "MODSEQ (%" PRIu64 ")", message->modseq);
         return RC_OK;
+    case FETCH_EMAILID:
+        imap_say(s, "EMAILID (" IMAP_EMAIL_ID ")", message->body_id);
+        return RC_OK;
+    case FETCH_THREADID:                        /* RFC 8474 5.2: threads have no ids here */
+        imap_say(s, "THREADID NIL");
+        return RC_OK;
     case FETCH_ENVELOPE:
         job->work += LOAD_WORK;
         return write_envelope(s);

@@ -1,5 +1,5 @@
-/* LIST and LSUB (RFC 3501 6.3.8, 6.3.9) with \HasChildren (RFC 3348) and special uses (RFC 6154), and of the extended
- * LIST (RFC 5258) what RFC 6154 builds on: selection and return options, several patterns.
+/* LIST and LSUB (RFC 3501 6.3.8, 6.3.9) with \HasChildren (RFC 3348), special uses (RFC 6154), the extended LIST (RFC 5258)
+ * and the figures of what is listed (RFC 5819).
  *
  * Mailboxes come from the store in name order, one at a time, so the listing stops and goes on wherever it has to. */
 #include "imap/inner.h"
@@ -9,8 +9,11 @@ enum { PATTERNS_MAX = 64, PATTERN_BYTES_MAX = MAILBOX_NAME_MAX * 2 };
 
 struct list {
     bool is_lsub;
-    bool only_special, only_subscribed;         /* selection options */
+    bool is_extended;
+    bool only_special, only_subscribed, is_recursive;       /* selection options */
     bool says_subscribed;
+    bool says_status;
+    unsigned status_items;
     struct slice patterns[PATTERNS_MAX];
     size_t pattern_count;
     char after[MAILBOX_NAME_MAX + 1];           /* the last name looked at */
@@ -24,6 +27,15 @@ static const char *const special_names[] = {
     [SPECIAL_JUNK] = "\\Junk",    [SPECIAL_TRASH] = "\\Trash",   [SPECIAL_ALL] = "\\All",   [SPECIAL_FLAGGED] = "\\Flagged",
 };
 
+enum store_special imap_special_of(struct slice name)
+{
+    for (enum store_special i = SPECIAL_DRAFTS; i <= SPECIAL_TRASH; i++) {
+        if (slice_equal_nocase(name, slice_from_str(special_names[i])))
+            return i;
+    }
+    return SPECIAL_NONE;
+}
+
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -34,9 +46,11 @@ static const struct {
     { SLICE_INIT("SPECIAL-USE"), offsetof(struct list, only_special), true, false },
     { SLICE_INIT("SUBSCRIBED"), offsetof(struct list, only_subscribed), true, false },
     { SLICE_INIT("REMOTE"), 0, true, false },
+    { SLICE_INIT("RECURSIVEMATCH"), offsetof(struct list, is_recursive), true, false },
     { SLICE_INIT("SPECIAL-USE"), 0, false, true },      /* said anyway */
     { SLICE_INIT("CHILDREN"), 0, false, true },
     { SLICE_INIT("SUBSCRIBED"), offsetof(struct list, says_subscribed), false, true },
+    { SLICE_INIT("STATUS"), offsetof(struct list, says_status), false, true },
 };
 
 static bool set_option(struct list *list, struct slice name, bool is_selection)
@@ -64,6 +78,9 @@ static bool parse_options(struct imap_parser *p, struct list *list, bool is_sele
             return false;
         if (!set_option(list, name, is_selection))
             return imap_parse_failed(p, "there is no such LIST option");
+        if (list->says_status && list->status_items == 0
+            && (!imap_parse_space(p) || !imap_parse_status_items(p, &list->status_items)))
+            return false;
     } while (imap_parse_takes(p, ' '));
     return imap_parse_byte(p, ')');
 }
@@ -103,11 +120,14 @@ static bool parse_arguments(struct imap_parser *p, struct list *list, bool *asks
     struct slice reference;
     if (!imap_parse_space(p))
         return false;
-    if (!list->is_lsub && imap_parse_peeks(p, '(') && (!parse_options(p, list, true) || !imap_parse_space(p)))
+    list->is_extended = !list->is_lsub && imap_parse_peeks(p, '(');
+    if (list->is_extended && (!parse_options(p, list, true) || !imap_parse_space(p)))
         return false;
+    if (list->is_recursive && !list->only_special && !list->only_subscribed)
+        return imap_parse_failed(p, "RECURSIVEMATCH needs something that is to be matched");   /* RFC 5258 3.1 */
     if (!imap_parse_mailbox(p, &reference) || !imap_parse_space(p))
         return false;
-    *asks_for_root = slice_equal(p->in, SLICE("\"\"")) && !list->is_lsub;
+    *asks_for_root = slice_equal(p->in, SLICE("\"\"")) && !list->is_lsub && !list->is_extended;
     if (!parse_patterns(p, reference, list))
         return false;
     if (!list->is_lsub && imap_parse_takes(p, ' ')) {
@@ -130,8 +150,16 @@ static bool matches(const struct list *list, struct slice name)
     return false;
 }
 
-static void say_entry(struct imap_session *s, const struct list *list, const struct store_mailbox_info *info)
+/* "("CHILDINFO" ("SUBSCRIBED"))": below it there is something that was asked for and is not listed by itself. */
+static void say_child_info(struct imap_session *s, const struct list *list)
 {
+    imap_say(s, " (\"CHILDINFO\" (%s%s%s))", list->only_subscribed ? "\"SUBSCRIBED\"" : "",
+             list->only_subscribed && list->only_special ? " " : "", list->only_special ? "\"SPECIAL-USE\"" : "");
+}
+
+static void say_entry(struct imap_session *s, const struct list *list, const struct store_mailbox_info *info, bool has_child_info)
+{
+    struct slice name = { list->after, list->after_len };           /* info's is gone when the store is asked again */
     imap_say(s, list->is_lsub ? "* LSUB (" : "* LIST (");
     if (info->is_noselect)
         imap_say(s, info->id == 0 && !list->is_lsub ? "\\NonExistent " : "\\Noselect ");
@@ -141,8 +169,12 @@ static void say_entry(struct imap_session *s, const struct list *list, const str
     if (info->is_subscribed && (list->says_subscribed || list->only_subscribed))
         imap_say(s, " \\Subscribed");
     imap_say(s, ") \"/\" ");
-    (void)imap_write_mailbox(&s->text, info->name);
+    (void)imap_write_mailbox(&s->text, name);
+    if (has_child_info)
+        say_child_info(s, list);
     imap_say(s, "\r\n");
+    if (list->says_status && !info->is_noselect)
+        imap_say_status(s, name, info, list->status_items);
 }
 
 /* RFC 3501 6.3.9: with '%' a parent that is not subscribed stands for its subscribed children, as \Noselect. Children
@@ -174,14 +206,40 @@ static bool is_wanted(const struct list *list, const struct store_mailbox_info *
     return info->id != 0 || list->is_lsub || list->only_subscribed;
 }
 
+/* Is there below it what was asked for? hidden_only: and not listed by itself. */
+static bool has_selected_child(struct imap_session *s, const struct list *list, bool hidden_only)
+{
+    struct store_mailbox_info info;
+    char name[MAILBOX_NAME_MAX + 2];
+    memcpy(name, list->after, list->after_len);
+    name[list->after_len] = '/';
+    struct slice above = { name, list->after_len + 1 };
+    char at[MAILBOX_NAME_MAX + 2];
+    struct slice after = above;
+    while (store_mailbox_next(s->options.store, s->options.account, after, &info) == RC_OK) {
+        if (!slice_equal(slice_sub(info.name, 0, above.len), above))
+            return false;
+        if (is_wanted(list, &info) && !(hidden_only && matches(list, info.name)))
+            return true;
+        memcpy(at, info.name.ptr, info.name.len);
+        after = (struct slice){ at, info.name.len };
+    }
+    return false;
+}
+
 static void look_at(struct imap_session *s, struct list *list, const struct store_mailbox_info *info)
 {
-    if (!is_wanted(list, info))
-        return;
-    if (matches(list, info->name))
-        say_entry(s, list, info);
-    else if (list->is_lsub)
+    bool is_match = matches(list, info->name), is_here = is_wanted(list, info);
+    if (list->is_recursive && is_match) {
+        /* RFC 5258 3.1, 3.5: one that was not asked for stands only for what is hidden below it. */
+        bool has_child_info = has_selected_child(s, list, !is_here);
+        if (is_here || has_child_info)
+            say_entry(s, list, info, has_child_info);
+    } else if (is_match && is_here) {
+        say_entry(s, list, info, false);
+    } else if (is_here && list->is_lsub) {
         say_parent(s, list, (struct slice){ list->after, list->after_len });
+    }
 }
 
 static enum imap_next list_on(struct imap_session *s)

@@ -1,6 +1,8 @@
-/* CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS (RFC 3501 6.3.3 - 6.3.7, 6.3.10; STATUS HIGHESTMODSEQ: RFC 7162 3.1.7).
+/* CREATE (with USE: RFC 6154 3, 5.3), DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 3501 6.3.3 - 6.3.7).
  * Names are UTF-8 from here on; changes are acknowledged when they are on stable storage. */
 #include "imap/inner.h"
+
+#include <stdio.h>
 
 static bool take_name(struct imap_session *s, struct slice *name)
 {
@@ -36,19 +38,74 @@ static struct slice without_separator(struct slice name)
     return name;
 }
 
+struct creation {
+    struct slice name;
+    bool has_use;
+    unsigned uses;              /* of "USE (...)": how many, */
+    enum store_special use;     /* and the last one that we have */
+};
+
+/* " (USE (\Drafts))" */
+static bool parse_use(struct imap_parser *p, struct creation *creation)
+{
+    if (!imap_parse_takes(p, ' '))
+        return imap_parse_end(p);
+    if (!slice_take_prefix_nocase(&p->in, SLICE("(USE (")))
+        return imap_parse_failed(p, "(USE (...)) was expected");
+    creation->has_use = true;
+    do {
+        struct slice name, start = p->in;
+        if (!imap_parse_byte(p, '\\') || !imap_parse_atom(p, &name))
+            return false;
+        creation->uses++;
+        creation->use = imap_special_of(slice_sub(start, 0, name.len + 1));
+    } while (imap_parse_takes(p, ' '));
+    return imap_parse_byte(p, ')') && imap_parse_byte(p, ')') && imap_parse_end(p);
+}
+
+static bool is_taken(struct imap_session *s, enum store_special use)
+{
+    struct store_mailbox_info info = { .name = SLICE_NONE };
+    while (store_mailbox_next(s->options.store, s->options.account, info.name, &info) == RC_OK) {
+        if (info.special == use)
+            return true;
+    }
+    return false;
+}
+
+/* RFC 8474 4.1: the new mailbox is told by its id. */
+static enum imap_next created(struct imap_session *s)
+{
+    const struct creation *creation = s->job;
+    struct store_mailbox_info info;
+    char code[64] = "";
+    if (s->settled != RC_OK)
+        return imap_unsettled(s);
+    if (exists(s, creation->name, &info))
+        (void)snprintf(code, sizeof(code), "MAILBOXID (" IMAP_MAILBOX_ID ")", info.id);
+    return imap_finish(s, "OK", slice_from_str(code), "CREATE completed");
+}
+
 enum imap_next imap_cmd_create(struct imap_session *s)
 {
     struct store_mailbox_info info;
     struct fault f = { .rc = RC_OK };
-    struct slice name;
+    struct creation *creation = ARENA_NEW(&s->arena, struct creation);
     uint64_t wait = 0;
-    if (!take_name(s, &name) || !imap_parse_end(&s->args))
+    if (creation == NULL)
+        return imap_no(s, "UNAVAILABLE", "out of memory");
+    if (!take_name(s, &creation->name) || !parse_use(&s->args, creation))
         return imap_bad_syntax(s);
-    name = without_separator(name);
-    if (exists(s, name, &info) && !info.is_noselect)
+    creation->name = without_separator(creation->name);
+    if (exists(s, creation->name, &info) && !info.is_noselect)
         return imap_no(s, "ALREADYEXISTS", "there is such a mailbox already");
-    enum rc rc = store_mailbox_create(s->options.store, s->options.account, name, SPECIAL_NONE, s->now.unix_s, &wait, &f);
-    return wait_or_no(s, rc, wait, &f, "CREATE completed");
+    if (creation->has_use && (creation->uses != 1 || creation->use == SPECIAL_NONE))
+        return imap_no(s, "USEATTR", "a mailbox has one of the uses \\Drafts \\Sent \\Archive \\Junk \\Trash");
+    if (creation->has_use && is_taken(s, creation->use))
+        return imap_no(s, "USEATTR", "another mailbox has that use");
+    enum rc rc = store_mailbox_create(s->options.store, s->options.account, creation->name, creation->use, s->now.unix_s, &wait, &f);
+    s->job = creation;
+    return rc == RC_OK ? imap_wait(s, wait, created) : imap_no_fault(s, rc, &f);
 }
 
 /* RFC 2180 3: a mailbox may go while others have it selected; the client's own selection ends here. */
@@ -109,71 +166,4 @@ enum imap_next imap_cmd_subscribe(struct imap_session *s)
 enum imap_next imap_cmd_unsubscribe(struct imap_session *s)
 {
     return subscribe(s, false, "UNSUBSCRIBE completed");
-}
-
-/* ---- STATUS -------------------------------------------------------------------------------------------------------- */
-
-enum status_item { MESSAGES, RECENT, UIDNEXT, UIDVALIDITY, UNSEEN, HIGHESTMODSEQ, STATUS_ITEMS };
-
-static const struct slice status_names[STATUS_ITEMS] = {
-    [MESSAGES] = SLICE_INIT("MESSAGES"),       [RECENT] = SLICE_INIT("RECENT"), [UIDNEXT] = SLICE_INIT("UIDNEXT"),
-    [UIDVALIDITY] = SLICE_INIT("UIDVALIDITY"), [UNSEEN] = SLICE_INIT("UNSEEN"), [HIGHESTMODSEQ] = SLICE_INIT("HIGHESTMODSEQ"),
-};
-
-static bool parse_status_items(struct imap_parser *p, unsigned *items)
-{
-    *items = 0;
-    if (!imap_parse_space(p) || !imap_parse_byte(p, '('))
-        return false;
-    do {
-        struct slice name;
-        unsigned before = *items;
-        if (!imap_parse_atom(p, &name))
-            return false;
-        bool is_known = false;
-        for (unsigned i = 0; i < STATUS_ITEMS; i++) {
-            if (slice_equal_nocase(name, status_names[i])) {
-                *items = before | 1u << i;
-                is_known = true;
-            }
-        }
-        if (!is_known)
-            return imap_parse_failed(p, "there is no such status item");
-    } while (imap_parse_takes(p, ' '));
-    return imap_parse_byte(p, ')') && imap_parse_end(p);
-}
-
-static void say_status(struct imap_session *s, struct slice name, const struct store_mailbox_info *info, unsigned items)
-{
-    const uint64_t values[STATUS_ITEMS] = {
-        [MESSAGES] = info->messages,       [RECENT] = info->recent, [UIDNEXT] = info->uidnext,
-        [UIDVALIDITY] = info->uidvalidity, [UNSEEN] = info->unseen, [HIGHESTMODSEQ] = info->highest_modseq,
-    };
-    const char *separator = " (";
-    (void)buf_append_str(&s->text, "* STATUS ");
-    (void)imap_write_mailbox(&s->text, name);
-    for (unsigned i = 0; i < STATUS_ITEMS; i++) {
-        if ((items & 1u << i) == 0)
-            continue;
-        imap_say(s, "%s%.*s %" PRIu64, separator, SLICE_ARG(status_names[i]), values[i]);
-        separator = " ";
-    }
-    imap_say(s, ")\r\n");
-}
-
-enum imap_next imap_cmd_status(struct imap_session *s)
-{
-    struct store_mailbox_info info;
-    struct slice name;
-    unsigned items;
-    if (!take_name(s, &name) || !parse_status_items(&s->args, &items))
-        return imap_bad_syntax(s);
-    if (!exists(s, name, &info))
-        return imap_no(s, "NONEXISTENT", "there is no such mailbox");
-    if (info.is_noselect)
-        return imap_no(s, "CANNOT", "this name only holds other mailboxes");
-    say_status(s, name, &info, items);
-    if ((items & 1u << HIGHESTMODSEQ) != 0)
-        imap_enable_condstore(s);
-    return imap_ok(s, "STATUS completed");
 }

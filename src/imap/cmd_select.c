@@ -72,6 +72,7 @@ static void say_mailbox(struct imap_session *s, const struct store_mailbox_info 
     imap_say(s, "* OK [UIDVALIDITY %" PRIu32 "] UIDs valid\r\n", uidvalidity);
     imap_say(s, "* OK [UIDNEXT %" PRIu32 "] next UID\r\n", uidnext);
     imap_say(s, "* OK [HIGHESTMODSEQ %" PRIu64 "] highest\r\n", highest_modseq);
+    imap_say(s, "* OK [MAILBOXID (" IMAP_MAILBOX_ID ")] id\r\n", selected->mailbox_id);
 }
 
 /* ---- resynchronisation ----------------------------------------------------------------------------------------------- */

@@ -15,6 +15,8 @@ static const struct imap_command commands[] = {
     { SLICE_INIT("EXAMINE"),      IMAP_ANY,        false, false, false, imap_cmd_examine },        /* RFC 3501 6.3.2 */
     { SLICE_INIT("EXPUNGE"),      IMAP_SELECTED,   true,  true,  false, imap_cmd_expunge },        /* RFC 3501 6.4.3, RFC 4315 2.1 */
     { SLICE_INIT("FETCH"),        IMAP_SELECTED,   true,  false, true,  imap_cmd_fetch },          /* RFC 3501 6.4.5 */
+    { SLICE_INIT("GETQUOTA"),     IMAP_ANY,        false, false, false, imap_cmd_getquota },       /* RFC 9208 4.2 */
+    { SLICE_INIT("GETQUOTAROOT"), IMAP_ANY,        false, false, false, imap_cmd_getquotaroot },   /* RFC 9208 4.3 */
     { SLICE_INIT("ID"),           IMAP_ANY,        false, false, false, imap_cmd_id },             /* RFC 2971 */
     { SLICE_INIT("IDLE"),         IMAP_ANY,        false, false, false, imap_cmd_idle },           /* RFC 2177 */
     { SLICE_INIT("LIST"),         IMAP_ANY,        false, false, false, imap_cmd_list },           /* RFC 3501 6.3.8, RFC 6154 */
@@ -27,6 +29,7 @@ static const struct imap_command commands[] = {
     { SLICE_INIT("RENAME"),       IMAP_ANY,        false, false, false, imap_cmd_rename },         /* RFC 3501 6.3.5 */
     { SLICE_INIT("SEARCH"),       IMAP_SELECTED,   true,  false, true,  imap_cmd_search },         /* RFC 3501 6.4.4 */
     { SLICE_INIT("SELECT"),       IMAP_ANY,        false, false, false, imap_cmd_select },         /* RFC 3501 6.3.1 */
+    { SLICE_INIT("SETQUOTA"),     IMAP_ANY,        false, false, false, imap_cmd_setquota },       /* RFC 9208 4.4 */
     { SLICE_INIT("STARTTLS"),     IMAP_ANY,        false, false, false, imap_cmd_logged_in },
     { SLICE_INIT("STATUS"),       IMAP_ANY,        false, false, false, imap_cmd_status },         /* RFC 3501 6.3.10 */
     { SLICE_INIT("STORE"),        IMAP_SELECTED,   true,  false, true,  imap_cmd_store },          /* RFC 3501 6.4.6 */

@@ -163,6 +163,17 @@ bool imap_next_seq(const struct uid_set *, struct imap_cursor *, uint32_t *seq);
 /* A set of UIDs as the client counts: UIDs, or (is_uid false) sequence numbers. */
 bool imap_write_uids_as(struct imap_session *, const struct uid_set *uids, struct buf *);
 
+/* ---- figures of a mailbox (cmd_status.c) ------------------------------------------------------------------------------------ */
+
+/* "(MESSAGES UIDNEXT)" as bits; with its parentheses. */
+bool imap_parse_status_items(struct imap_parser *, unsigned *items);
+void imap_say_status(struct imap_session *, struct slice name, const struct store_mailbox_info *, unsigned items);
+
+/* ---- object ids (RFC 8474): for ever, and never of another object ------------------------------------------------------------ */
+
+#define IMAP_MAILBOX_ID "F%" PRIx64     /* of store_mailbox_info.id */
+#define IMAP_EMAIL_ID "M%" PRIx64       /* of store_message.body_id: copies share it */
+
 /* ---- other pieces that several commands use ------------------------------------------------------------------------------ */
 
 void imap_write_capabilities(struct buf *);                                         /* capability.c: after login */
@@ -173,6 +184,8 @@ bool imap_has_quota(struct imap_session *, uint64_t bytes, enum imap_next *);
 /* Keyword names to the mailbox's bits, made when `create`. RC_PERM: no more can be made. */
 enum rc imap_keyword_bits(struct imap_session *, uint64_t mailbox_id, const struct imap_flags *, bool create, uint64_t *bits,
                           struct fault *);
+/* "\Drafts" and so on: SPECIAL_NONE for what is none of those that a client may give (RFC 6154 2). */
+enum store_special imap_special_of(struct slice name);
 bool imap_is_expunge_allowed(const struct imap_session *);
 
 /* APPEND reads its message while it comes: the literal that ends the text so far is announced. */
@@ -182,9 +195,9 @@ void imap_append_bytes(struct imap_session *, struct slice);
 void imap_append_abandon(struct imap_session *);
 
 imap_run imap_cmd_append, imap_cmd_capability, imap_cmd_check, imap_cmd_close, imap_cmd_copy, imap_cmd_create, imap_cmd_delete,
-    imap_cmd_enable, imap_cmd_examine, imap_cmd_expunge, imap_cmd_fetch, imap_cmd_id, imap_cmd_idle, imap_cmd_list,
+    imap_cmd_enable, imap_cmd_examine, imap_cmd_expunge, imap_cmd_fetch, imap_cmd_getquota, imap_cmd_getquotaroot, imap_cmd_id, imap_cmd_idle, imap_cmd_list,
     imap_cmd_logged_in, imap_cmd_logout, imap_cmd_lsub, imap_cmd_move, imap_cmd_namespace, imap_cmd_noop, imap_cmd_rename,
-    imap_cmd_search, imap_cmd_select, imap_cmd_status, imap_cmd_store, imap_cmd_subscribe, imap_cmd_unselect,
+    imap_cmd_search, imap_cmd_select, imap_cmd_setquota, imap_cmd_status, imap_cmd_store, imap_cmd_subscribe, imap_cmd_unselect,
     imap_cmd_unsubscribe;
 
 #endif

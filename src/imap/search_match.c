@@ -172,6 +172,10 @@ static bool matches(struct search_message *m, const struct search_key *key)
         return received_day(m) == key->day;
     case SEARCH_SINCE:
         return received_day(m) >= key->day;
+    case SEARCH_EMAILID:
+        return key->number != 0 && m->message.body_id == key->number;
+    case SEARCH_NOTHING:
+        return false;
     case SEARCH_OLDER:                          /* RFC 5032 */
         return m->message.internal_s < m->session->now.unix_s - (int64_t)key->number;
     case SEARCH_YOUNGER:

@@ -3,9 +3,12 @@
 
 #include "imap/fold.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 enum { DEPTH_MAX = 100 };
 
-enum argument { ARG_NONE, ARG_TEXT, ARG_DAY, ARG_NUMBER, ARG_KEYWORD, ARG_UIDS, ARG_HEADER, ARG_MODSEQ, ARG_KEY, ARG_TWO_KEYS };
+enum argument { ARG_NONE, ARG_TEXT, ARG_DAY, ARG_NUMBER, ARG_KEYWORD, ARG_UIDS, ARG_HEADER, ARG_MODSEQ, ARG_ID, ARG_KEY, ARG_TWO_KEYS };
 
 static const struct criterion {
     struct slice name;
@@ -23,6 +26,7 @@ static const struct criterion {
     { SLICE_INIT("CC"), SEARCH_HEADER, ARG_TEXT, 0, false, "Cc" },
     { SLICE_INIT("DELETED"), SEARCH_FLAG, ARG_NONE, FLAG_DELETED, false, NULL },
     { SLICE_INIT("DRAFT"), SEARCH_FLAG, ARG_NONE, FLAG_DRAFT, false, NULL },
+    { SLICE_INIT("EMAILID"), SEARCH_EMAILID, ARG_ID, 0, false, NULL },
     { SLICE_INIT("FLAGGED"), SEARCH_FLAG, ARG_NONE, FLAG_FLAGGED, false, NULL },
     { SLICE_INIT("FROM"), SEARCH_HEADER, ARG_TEXT, 0, false, "From" },
     { SLICE_INIT("HEADER"), SEARCH_HEADER, ARG_HEADER, 0, false, NULL },
@@ -44,6 +48,7 @@ static const struct criterion {
     { SLICE_INIT("SMALLER"), SEARCH_SMALLER, ARG_NUMBER, 0, false, NULL },
     { SLICE_INIT("SUBJECT"), SEARCH_HEADER, ARG_TEXT, 0, false, "Subject" },
     { SLICE_INIT("TEXT"), SEARCH_TEXT, ARG_TEXT, 0, false, NULL },
+    { SLICE_INIT("THREADID"), SEARCH_NOTHING, ARG_ID, 0, false, NULL },
     { SLICE_INIT("TO"), SEARCH_HEADER, ARG_TEXT, 0, false, "To" },
     { SLICE_INIT("UID"), SEARCH_SET, ARG_UIDS, 0, false, NULL },
     { SLICE_INIT("UNANSWERED"), SEARCH_FLAG, ARG_NONE, FLAG_ANSWERED, true, NULL },
@@ -68,7 +73,8 @@ static unsigned cost_of(enum search_kind kind)
     switch (kind) {
     case SEARCH_ALL: case SEARCH_AND: case SEARCH_OR: case SEARCH_NOT: case SEARCH_SET: case SEARCH_FLAG: case SEARCH_KEYWORD:
     case SEARCH_RECENT: case SEARCH_NEW: case SEARCH_LARGER: case SEARCH_SMALLER: case SEARCH_MODSEQ: case SEARCH_BEFORE:
-    case SEARCH_ON: case SEARCH_SINCE: case SEARCH_OLDER: case SEARCH_YOUNGER:
+    case SEARCH_ON: case SEARCH_SINCE: case SEARCH_OLDER: case SEARCH_YOUNGER: case SEARCH_EMAILID:
+    case SEARCH_NOTHING:
         return 0;
     case SEARCH_SENT_BEFORE: case SEARCH_SENT_ON: case SEARCH_SENT_SINCE: case SEARCH_HEADER:
         return 1;
@@ -185,12 +191,24 @@ static bool parse_argument(struct search_parser *sp, struct search_key *key, enu
         return imap_parse_space(p) && imap_parse_astring(p, &key->name) && parse_text(sp, &key->text);
     case ARG_MODSEQ:
         return parse_modseq(sp, key);
+    case ARG_ID:
+        return imap_parse_space(p) && imap_parse_atom(p, &key->name);
     case ARG_KEY:
         return parse_children(sp, key, 1, depth);
     case ARG_TWO_KEYS:
         return parse_children(sp, key, 2, depth);
     }
     return false;
+}
+
+/* The body's id; 0, which no message has, for what was never an id of ours. */
+static uint64_t email_of(struct slice name)
+{
+    char text[17], *end;
+    if (!slice_take_byte(&name, 'M') || !slice_to_str(name, text, sizeof(text)) || strspn(text, "0123456789abcdef") != name.len)
+        return 0;
+    uint64_t id = strtoull(text, &end, 16);
+    return *end == '\0' ? id : 0;
 }
 
 /* A keyword that the mailbox does not have is on no message; number is its bit as a mask. */
@@ -235,6 +253,8 @@ static struct search_key *parse_named(struct search_parser *sp, unsigned depth)
             return NULL;
         if (key->kind == SEARCH_KEYWORD)
             resolve_keyword(sp, key);
+        if (key->kind == SEARCH_EMAILID)
+            key->number = email_of(key->name);
         return key;
     }
     (void)imap_parse_failed(sp->p, "there is no such search key");
