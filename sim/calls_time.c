@@ -1,6 +1,8 @@
-/* Time and randomness, as a simulated process sees them. */
+/* Time and randomness, as a simulated process sees them; and what takes long on purpose. */
 #include "sim/inner.h"
 #include "sim/wrap.h"
+
+#include "sasl/scram.h"
 
 #include <errno.h>
 #include <string.h>
@@ -40,3 +42,9 @@ ssize_t __wrap_getrandom(void *out, size_t len, unsigned flags)
 }
 
 void __wrap_tzset(void) { }
+
+/* Thousands of iterations are there to take time, of which there is none here: whatever number is agreed, a few are done. */
+bool __wrap_scram_salted_password(struct slice password, struct slice salt, uint32_t iterations, struct scram_key *key)
+{
+    return scram_salted_password(password, salt, iterations < 4 ? iterations : 4, key);
+}

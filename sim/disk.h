@@ -91,6 +91,7 @@ struct disk_vfs_hooks {
     uint64_t (*random)(void);                           /* NULL: a fixed sequence */
     int64_t (*now_ms)(void);                            /* since 1970; NULL: a fixed time */
     void (*sleep_us)(int64_t us);                       /* NULL: returns at once */
+    void (*enter)(const char *call);                    /* before each call ("sqlite-open", ...); may not return. NULL: nobody wants to know */
 };
 void disk_vfs_install(const struct disk_vfs_hooks *);
 /* The owner was killed: its handles are closed and what it had locked or shared is as the system leaves it then. Memory that SQLite

@@ -176,6 +176,7 @@ static void sqlite_end(void *arg) { (void)arg; }
 
 static struct disk *current_disk(void) { return sim_self_host()->disk; }
 static const void *current_owner(void) { return sim_self(); }
+static void enter(const char *call) { (void)sim_enter(call); }
 static int64_t current_ms(void) { return sim_unix_us(sim_self_host()) / 1000; }
 
 /* Single-threaded: a coroutine that is left in the middle of a call must not hold a lock against the next. No statistics: they
@@ -192,6 +193,6 @@ void memory_begin(void)
     }
     is_done = true;
     disk_vfs_install(&(struct disk_vfs_hooks){
-        .current = current_disk, .owner = current_owner, .random = sim_random, .now_ms = current_ms, .sleep_us = sim_sleep_us });
-    sqlite3_randomness(0, NULL);        /* begins anew from the VFS's */
+        .current = current_disk, .owner = current_owner, .random = sim_random, .now_ms = current_ms, .sleep_us = sim_sleep_us,
+        .enter = enter });
 }

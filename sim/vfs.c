@@ -17,6 +17,12 @@ static struct vfs_handle *handles;
 static uint64_t sequence;
 static int last_error;
 
+static void enter(const char *call)
+{
+    if (hooks.enter != NULL)
+        hooks.enter(call);
+}
+
 static int failed(int64_t error, int code)
 {
     last_error = (int)-error;
@@ -46,6 +52,7 @@ static int file_close(sqlite3_file *file)
 
 static int file_read(sqlite3_file *file, void *to, int len, sqlite3_int64 offset)
 {
+    enter("sqlite-read");
     int64_t got = disk_read(vfs_handle_of(file)->file, to, (size_t)len, (uint64_t)offset);
     if (got == len)
         return SQLITE_OK;
@@ -59,6 +66,7 @@ static int file_write(sqlite3_file *file, const void *from, int len, sqlite3_int
 {
     const char *bytes = from;
     while (len > 0) {
+        enter("sqlite-write");
         int64_t done = disk_write(vfs_handle_of(file)->file, bytes, (size_t)len, (uint64_t)offset);
         if (done <= 0)
             return failed(done, SQLITE_IOERR_WRITE);
@@ -71,6 +79,7 @@ static int file_write(sqlite3_file *file, const void *from, int len, sqlite3_int
 
 static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
+    enter("sqlite-truncate");
     int error = disk_truncate(vfs_handle_of(file)->file, (uint64_t)size);
     return error < 0 ? failed(error, SQLITE_IOERR_TRUNCATE) : SQLITE_OK;
 }
@@ -81,6 +90,7 @@ static int sync_folder(struct disk *d, const char *path)
     char folder[PATH_BYTES];
     struct disk_file *f;
     const char *end = strrchr(path, '/');
+    enter("sqlite-sync-folder");
     snprintf(folder, sizeof folder, "%.*s/", end == NULL ? 0 : (int)(end - path), path);
     if (disk_open(d, folder, O_RDONLY | O_DIRECTORY, 0, &f) < 0)
         return -ENOENT;
@@ -93,6 +103,7 @@ static int file_sync(sqlite3_file *file, int flags)
 {
     (void)flags;
     struct vfs_handle *h = vfs_handle_of(file);
+    enter("sqlite-sync");
     int error = disk_sync(h->file);
     if (error < 0) {
         last_error = -error;
@@ -144,6 +155,7 @@ static const sqlite3_io_methods methods = {
 static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
 {
     (void)vfs;
+    enter("sqlite-open");
     struct disk *d = hooks.current();
     char temporary[64];
     struct disk_file *f;
@@ -176,6 +188,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
 static int vfs_delete(sqlite3_vfs *vfs, const char *path, int syncs)
 {
     (void)vfs;
+    enter("sqlite-delete");
     struct disk *d = hooks.current();
     int error = d == NULL ? -EIO : disk_unlink(d, path);
     if (error == -ENOENT)

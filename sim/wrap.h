@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "base/fault.h"
+#include "base/slice.h"
 
 struct buf;
 struct sandbox;
@@ -129,5 +130,7 @@ int __wrap_clock_gettime(clockid_t, struct timespec *);
 int __wrap_nanosleep(const struct timespec *, struct timespec *);
 ssize_t __wrap_getrandom(void *, size_t, unsigned);
 void __wrap_tzset(void);
+struct scram_key;
+bool __wrap_scram_salted_password(struct slice password, struct slice salt, uint32_t iterations, struct scram_key *);
 
 #endif
