@@ -83,7 +83,8 @@ static void on_row(void *arg, struct slice text)
     if (call->admin->is_json) {
         fwrite(text.ptr, 1, text.len, stdout);
         putchar('\n');
-    } else if (json_parse(text, &call->arena, &row, NULL) == RC_OK)
+    }
+    if ((!call->admin->is_json || call->admin->reads_json) && json_parse(text, &call->arena, &row, NULL) == RC_OK)
         call->row(call->arg, row);
     arena_rewind(&call->arena);
 }
@@ -157,10 +158,10 @@ static enum rc call_directory(struct call *call, const char *command, struct fau
 
 /* Nobody listens there: no socket, or one that a server left behind when it was killed. Whoever may not connect is told so
  * by the call itself. */
-static bool is_server_absent(const struct admin *admin)
+bool admin_server_is_absent(const struct admin *admin, const char *name)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int len = snprintf(address.sun_path, sizeof address.sun_path, "%s/control-auth.sock", admin->config.run_dir);
+    int len = snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", admin->config.run_dir, name);
     int fd = len > 0 && (size_t)len < sizeof address.sun_path ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
     if (fd < 0)
         return true;
@@ -174,7 +175,7 @@ int admin_directory(struct admin *admin, const char *command, admin_row *row, vo
     struct fault fault = { 0 };
     struct call call = { .admin = admin, .row = row, .arg = arg };
     arena_init(&call.arena, ROW_ARENA_MAX);
-    enum rc rc = is_server_absent(admin) ? call_directory(&call, command, &fault)
+    enum rc rc = admin_server_is_absent(admin, "control-auth.sock") ? call_directory(&call, command, &fault)
                                          : call_role(&call, "control-auth.sock", command, &fault);
     arena_free(&call.arena);
     fflush(stdout);

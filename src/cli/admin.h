@@ -13,6 +13,7 @@ struct admin {
     const char *name;               /* of the subcommand, for what it says on standard error */
     const char *config_path;
     bool is_json;
+    bool reads_json;                /* the rows are handed over also when they are printed: the exit status depends on them */
     struct config config;           /* after admin_load */
     struct buf arguments;           /* each ended by NUL */
     size_t argument_count;
@@ -36,6 +37,8 @@ void admin_addf(struct admin *, const char *format, ...) __attribute__((format(p
  * Returns the exit status; what failed has been said. */
 typedef void admin_row(void *arg, const struct json *row);
 int admin_call(struct admin *, const char *socket, const char *command, admin_row *, void *arg);
+/* Nobody listens at this socket: no server runs. */
+bool admin_server_is_absent(const struct admin *, const char *socket);
 /* The same for the directory's commands: by the auth role, or on the directory itself when no server runs. */
 int admin_directory(struct admin *, const char *command, admin_row *, void *arg);
 

@@ -11,6 +11,8 @@ static const char *const heads[] = { "ROLE", ">PID", "STATE", ">UP", ">RESTARTS"
 struct view {
     struct cli_table table;
     struct cli_table figures;
+    bool has_ledger;
+    int64_t received, difference;       /* of the ledger */
 };
 
 /* "edge 0": there may be several. */
@@ -60,18 +62,34 @@ static void status_row(void *arg, const struct json *row)
     cli_table_add(&view->table, json_text(row, "restarts"));
     cli_table_add(&view->table, json_text(row, "sandbox"));
     add_figures(view, row);
+    const struct json *figures = json_get(row, "figures"), *ledger = figures == NULL ? NULL : json_get(figures, "ledger");
+    if (ledger != NULL) {
+        view->has_ledger = true;
+        view->received = json_number(ledger, "received");
+        view->difference = json_number(ledger, "difference");
+    }
     buf_free(&text);
+}
+
+static void print_ledger(const struct view *view)
+{
+    if (view->difference == 0)
+        printf("\nledger: %lld cop%s of messages received, all accounted for\n", (long long)view->received, view->received == 1 ? "y" : "ies");
+    else
+        printf("\nledger: NOT BALANCED, %lld of %lld copies of messages: \"thurn ledger\" says which\n", (long long)view->difference,
+               (long long)view->received);
 }
 
 int cmd_status(int argc, char **argv)
 {
     struct admin admin;
-    struct view view;
+    struct view view = { .has_ledger = false };
     admin_init(&admin, "status");
     const struct cli_option options[] = { ADMIN_OPTIONS(&admin), CLI_OPTIONS_END };
     const struct cli_usage usage = {
         .name = "status", .words = "[options]",
-        .text = "Shows the running server's roles: process, state, how often it was started, what it gave up (its sandbox), and what it counts.",
+        .text = "Shows the running server's roles: process, state, how often it was started, what it gave up (its sandbox), and what it counts; and "
+                "whether every message is accounted for (\"thurn ledger\" says more).",
         .options = options, .notes = "Exit status: 0 when a server runs and answered, 1 when not.\n" };
     int at = cli_parse(&usage, argc, argv);
     if (at < 0)
@@ -87,6 +105,8 @@ int cmd_status(int argc, char **argv)
     if (status == 0 && !admin.is_json)
         putchar('\n');
     cli_table_print(&view.figures);
+    if (status == 0 && view.has_ledger)
+        print_ledger(&view);
     admin_free(&admin);
     return status;
 }

@@ -10,6 +10,7 @@
 #include "os/child.h"
 #include "os/log.h"
 #include "os/sandbox.h"
+#include "queue/ledger.h"
 #include "role/listener.h"
 #include "role/start.h"
 
@@ -341,11 +342,15 @@ static void figures(void *self, struct buf *json)
     store_figures(post->store, &store);
     (void)buf_printf(json,
                      "{\"sessions\":%zu,\"accepted\":%llu,\"refused\":%llu,\"queued\":%zu,\"queued-recipients\":%zu,"
-                     "\"mailboxes\":%llu,\"messages\":%llu,\"records\":%llu,\"syncs\":%llu,\"bytes-written\":%llu}",
+                     "\"mailboxes\":%llu,\"messages\":%llu,\"records\":%llu,\"syncs\":%llu,\"bytes-written\":%llu,\"ledger\":{",
                      post->session_count, (unsigned long long)post->messages_accepted,
                      (unsigned long long)post->messages_refused, entries, recipients, (unsigned long long)store.mailboxes,
                      (unsigned long long)store.messages, (unsigned long long)store.records, (unsigned long long)store.syncs,
                      (unsigned long long)store.bytes_written);
+    struct ledger ledger;
+    ledger_take(post->queue, post->store, false, &ledger);
+    (void)ledger_write_json(&ledger, json);
+    (void)buf_append_str(json, "}}");
 }
 
 void post_init(struct post *post, struct loop *loop)

@@ -4,7 +4,8 @@
  *     post_resolve.c   who may send what to whom, and where a recipient leads
  *     post_session.c   IMAP and POP3 sessions on streams from the edges, against tickets
  *     post_directory.c the routing table as auth streams it
- *     post_control.c   the administrator's commands */
+ *     post_control.c   the administrator's commands
+ *     post_ledger.c    one of them: is every message accounted for? */
 #ifndef THURN_ROLE_POST_H
 #define THURN_ROLE_POST_H
 
@@ -74,7 +75,7 @@ struct post {
     struct loop_timer background, tick;
     struct loop_task settle_task;
     char store_dir[4096];
-    bool is_stopping;
+    bool is_stopping, is_walking_ledger;
     struct loop_timer stop_timer;
     int64_t stop_until_ms;
     uint64_t hash_seed[2];
@@ -108,6 +109,9 @@ void post_session_stop_disabled(struct post *);         /* of accounts that the 
 void post_directory_frame(struct post *, const struct frame *);
 void post_directory_tick(struct post *);                /* makes mailboxes that could not be made before */
 void post_control_begin(struct post *, struct frame *listener);     /* takes the descriptor */
+
+struct control_call;
+void post_ledger_command(struct post *, struct control_call *, struct slice arguments);
 
 /* ---- resolving ------------------------------------------------------------------------------------------------ */
 

@@ -4,6 +4,7 @@
  *                     arguments choose: "id=ID" (any number), or together "domain=", "sender=", "recipient=", "error=",
  *                     "older=SECONDS", "younger=SECONDS", "held", "due"; "all" for everything
  *     why             "id=ID"
+ *     ledger          see post_ledger.c
  *
  * Every chosen message is a row (what it was when chosen); the call is done when what it changed is on stable storage. */
 #include "role/post.h"
@@ -237,6 +238,10 @@ static void on_control(void *arg, struct control_call *call, struct slice comman
         }
     if (slice_equal(command, SLICE("why"))) {
         why_command(post, call, arguments);
+        return;
+    }
+    if (slice_equal(command, SLICE("ledger"))) {
+        post_ledger_command(post, call, arguments);
         return;
     }
     (void)fault_perm(&fault, 0, "no such command");

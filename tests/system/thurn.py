@@ -86,6 +86,7 @@ class Server:
         self.sections = sections or {}
         self.env = env or {}                  # of the server, besides the test's own
         self.process = None
+        self.may_lose_mail = False            # a test that takes some away says so; otherwise the ledger has to balance when it stops
         self.may_lose_roles = False           # a test that kills some says so; otherwise one that died is a failure
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "data"
@@ -164,6 +165,12 @@ class Server:
         if died and not self.may_lose_roles:
             self.may_lose_roles = True
             raise AssertionError(f"roles of {self.host} died: {died}; it said: {self.said()}")
+        if (self.folder / "data/store/state.db").exists() and not self.may_lose_mail:
+            self.may_lose_mail = True
+            ledger = self.thurn("ledger", check=False)
+            if ledger.returncode != 0:
+                raise AssertionError(f"the ledger of {self.host} does not balance:\n{ledger.stdout}{ledger.stderr}")
+            self.may_lose_mail = False
         return self.process.returncode if self.process else None
 
     def use_small_segments(self, size=256 * 1024):
