@@ -38,7 +38,7 @@ static bool send_alias(void *arg, const struct directory_alias *alias)
     return true;
 }
 
-/* All of it, anew: post swaps it in when the last row is there. Without that end it keeps what it has. */
+/* All of it, anew: post swaps it in when the last row is there. Without that end it keeps what it has, until the next attempt. */
 static void send_directory(struct auth *auth)
 {
     struct fault fault;
@@ -50,11 +50,14 @@ static void send_directory(struct auth *auth)
         directory_each_account(auth->directory, send_account, auth, &fault) != RC_OK ||
         directory_each_alias(auth->directory, send_alias, auth, &fault) != RC_OK) {
         log_fault(LOG_ERROR, "directory", &fault);
+        loop_timer_set(auth->loop, &auth->again, AUTH_AGAIN_MS);
         return;
     }
     channel_send(auth->post, FRAME_DIRECTORY_END, 0, version);
     auth->sent_version = version;
 }
+
+static void on_again(struct loop_timer *timer) { send_directory(LIST_ENTRY(timer, struct auth, again)); }
 
 /* ---- channels ---------------------------------------------------------------------------------------------------- */
 
@@ -172,7 +175,7 @@ static void on_control(void *arg, struct control_call *call, struct slice comman
         return;
     }
     change->call = call;
-    change->version = auth->sent_version;
+    change->version = directory_version(auth->directory);
     list_append(&auth->changes, &change->list);
 }
 
@@ -224,6 +227,7 @@ int role_auth_main(void)
     must(auth->loop != NULL);
     guesses_init(&auth->guesses, seed);
     list_init(&auth->changes);
+    auth->again.expired = on_again;
     for (uint32_t i = 0; i < AUTH_EDGES_MAX; i++) {
         auth->edges[i].auth = auth;
         auth->edges[i].index = i;

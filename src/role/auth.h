@@ -8,7 +8,7 @@
 #include "role/guesses.h"
 #include "sasl/sasl.h"
 
-enum { AUTH_EDGES_MAX = 64, AUTH_EXCHANGES_MAX = 20000 };
+enum { AUTH_EDGES_MAX = 64, AUTH_EXCHANGES_MAX = 20000, AUTH_AGAIN_MS = 1000 };
 
 struct auth_edge {                  /* one edge process and its exchanges */
     struct auth *auth;
@@ -27,6 +27,7 @@ struct auth {
     struct auth_edge edges[AUTH_EDGES_MAX];
     struct list changes;            /* commands that wait for post (auth.c) */
     uint64_t sent_version;          /* of the directory, to post */
+    struct loop_timer again;        /* it could not be read: sent once more then */
     size_t exchange_count;
     struct guesses guesses;
     unsigned char secret[32];       /* for made-up verifiers */

@@ -62,6 +62,7 @@ struct post {
     struct routing *routing;            /* NULL until auth has sent the directory */
     struct routing *routing_next;       /* being received */
     uint64_t routing_version;
+    bool lacks_directory;               /* what auth sent could not be taken: it is asked for again */
     bool lacks_mailboxes;               /* of an account in the routing table: they could not be made yet */
     struct channel *launcher, *auth;
     struct control *control;

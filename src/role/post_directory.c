@@ -6,18 +6,31 @@
 
 #include <stdlib.h>
 
-static void begin(struct post *post)
-{
-    routing_free(post->routing_next);
-    post->routing_next = routing_new(post->config.subaddress_separator, slice_from_str(post->config.host_name),
-                                     slice_from_str(post->config.postmaster), post->hash_seed);
-}
-
 /* Asked again soon: the disk may be full, and an account without its mailboxes can neither get mail nor read. */
 static void try_again(struct post *post)
 {
     post->lacks_mailboxes = true;
     loop_timer_set(post->loop, &post->tick, POST_AGAIN_MS);
+}
+
+/* Better the old table whole than a new one with holes; without any, no mail is taken. */
+static void refuse(struct post *post)
+{
+    log_event(LOG_ERROR, "directory-refused", LOG_STR("why", "out of memory: the directory in force stays"));
+    routing_free(post->routing_next);
+    post->routing_next = NULL;
+    post->lacks_directory = true;
+    loop_timer_set(post->loop, &post->tick, POST_AGAIN_MS);
+}
+
+static void begin(struct post *post)
+{
+    routing_free(post->routing_next);
+    post->routing_next = routing_new(post->config.subaddress_separator, slice_from_str(post->config.host_name),
+                                     slice_from_str(post->config.postmaster), post->hash_seed);
+    post->lacks_directory = false;
+    if (post->routing_next == NULL)
+        refuse(post);
 }
 
 /* The position of the last mailbox made. */
@@ -68,6 +81,10 @@ static void settle(struct post *post)
 
 void post_directory_tick(struct post *post)
 {
+    if (post->lacks_directory && post->auth != NULL)
+        channel_send(post->auth, FRAME_DIRECTORY, 0, (uint64_t)0);
+    if (post->lacks_directory)
+        loop_timer_set(post->loop, &post->tick, POST_AGAIN_MS);
     if (!post->lacks_mailboxes || post->routing == NULL)
         return;
     if (!store_has_room(post->store, 0, NULL)) {
@@ -110,9 +127,6 @@ void post_directory_frame(struct post *post, const struct frame *frame)
         fits = routing_add_alias(post->routing_next, frame->field[0].bytes, frame->field[1].bytes);
     else if (frame->type == FRAME_DIRECTORY_END)
         end(post, frame->field[0].number);
-    if (!fits) {                                /* better the old table whole than a new one with holes */
-        log_event(LOG_ERROR, "directory-refused", LOG_STR("why", "out of memory: the directory in force stays"));
-        routing_free(post->routing_next);
-        post->routing_next = NULL;
-    }
+    if (!fits)
+        refuse(post);
 }
