@@ -104,6 +104,7 @@ void process_end(struct sim_process *, int wait_status);
 void process_end_all(struct sim_host *);
 void process_leave_if_dead(void);                       /* the running one may have ended itself: then this does not return */
 void process_bury(void);                                /* frees it; from the scheduler */
+bool process_may_abort(const struct sim_process *);
 unsigned process_next_id(void);
 struct list *process_hosts(void);
 void process_forget_entered(const struct sim_process *);

@@ -33,6 +33,7 @@ static struct {
     struct list hosts;
     unsigned next_pid;
     uint32_t preemption;
+    bool may_abort;
     sim_judge *judge;
     void *judge_arg;
     uint64_t calls;
@@ -158,6 +159,7 @@ void sim_begin(uint64_t seed)
     kernel.event_number = 0;
     kernel.next_pid = FIRST_PID;
     kernel.preemption = PREEMPTION;
+    kernel.may_abort = false;
     kernel.judge = NULL;
     kernel.calls = 0;
     kernel.entered = NULL;
@@ -217,6 +219,8 @@ void sim_set_judge(sim_judge *judge, void *arg)
 }
 
 void sim_set_preemption(uint32_t per_million) { kernel.preemption = per_million; }
+void sim_set_abort(bool is_failure) { kernel.may_abort = !is_failure; }
+bool process_may_abort(const struct sim_process *process) { return !process->is_server || kernel.may_abort; }
 uint64_t sim_calls(void) { return kernel.calls; }
 
 static bool may_fail_so(const char *call, int error)

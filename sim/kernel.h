@@ -100,6 +100,7 @@ struct sim_fault {
 };
 typedef struct sim_fault sim_judge(void *arg, struct sim_process *, const char *call, uint64_t number);
 void sim_set_judge(sim_judge *, void *arg);
+void sim_set_abort(bool is_failure);            /* of a server: it is at the beginning; with no memory, say, it is its end and no more */
 void sim_set_preemption(uint32_t per_million);  /* how often a call lets others run first; 20000 at the beginning */
 uint64_t sim_calls(void);                       /* so far, of all */
 uint64_t sim_hash(void);                        /* of every call and every line of the trace so far: the same seed, the same hash */

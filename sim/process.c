@@ -214,7 +214,7 @@ void __wrap_exit(int status) { process_exit((status & 0xff) << 8); }
 void __wrap_abort(void)
 {
     const struct sim_process *process = sim_self();
-    if (process == NULL || process->is_server)
+    if (process == NULL || !process_may_abort(process))
         sim_fail("%s aborts", process == NULL ? "the simulator" : process->name);
     process_exit(SIGABRT);
 }

@@ -1,0 +1,240 @@
+/* A crash at every system call. One small scenario (a server starts, takes three messages, one of them for another server, and has one
+ * of them read) is run again and again: each time one call is where the power goes, where the process that makes it is killed, or where
+ * it fails with an error that it may fail with. Afterwards everything that was answered 250 must be there, unaltered.
+ *
+ *     sim_crash [FIRST [STEP [LAST]]]      calls to crash at; the default is a selection
+ *     sim_crash --trace CALL HOW           tells the story of one: HOW is power, kill or the number of the error */
+#include "sim/client.h"
+#include "sim/node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MESSAGES = 3, LIMIT_S = 600, STEP = 97 };
+enum how { POWER, KILL, ERROR };
+
+static struct {
+    enum how how;
+    unsigned error_index;
+    uint64_t at;                /* the server's call; 0: none */
+    uint64_t calls;             /* that servers made */
+    bool has_happened;
+    bool is_acknowledged[MESSAGES];
+    unsigned tries[MESSAGES];
+    bool is_done;
+    struct node *node;
+    const char *call;
+} plan;
+
+static const struct node_options options = { .host_name = "mail.one.example", .address = "192.0.2.1", .edges = 1 };
+
+/* ---- the crash ----------------------------------------------------------------------------------------------------------- */
+
+static void cut(void *arg)
+{
+    (void)arg;
+    disk_power_cut(plan.node->host->disk, DISK_LOSE_TORN);
+}
+
+static struct sim_fault judge(void *arg, struct sim_process *process, const char *call, uint64_t number)
+{
+    struct sim_fault fault = { .error = 0 };
+    int errors[8];
+    (void)arg, (void)process, (void)number;
+    if (++plan.calls != plan.at)
+        return fault;
+    plan.has_happened = true;
+    plan.call = call;
+    if (plan.how == POWER) {
+        (void)sim_at(sim_now_us(), cut, NULL);
+        fault.kill_host = true;
+    } else if (plan.how == KILL) {
+        fault.kill_process = true;
+    } else if (plan.error_index < sim_call_errors(call, errors)) {
+        fault.error = errors[plan.error_index];
+    } else {
+        plan.has_happened = false;
+    }
+    return fault;
+}
+
+/* Whoever looks after the machine. */
+static int care(void *arg)
+{
+    struct node *node = arg;
+    while (!plan.is_done) {
+        if (node->launcher == NULL)
+            node_boot(node);
+        sim_sleep_us(500000);
+    }
+    node_stop(node);
+    return 0;
+}
+
+/* ---- the work ------------------------------------------------------------------------------------------------------------- */
+
+/* An answer that begins so, to a line; false: another, or none. */
+static bool ask(struct net_end *end, const char *line, const char *answer)
+{
+    char got[1024], sent[1024];
+    int len = snprintf(sent, sizeof(sent), "%s\r\n", line);
+    if (line[0] != '\0' && !net_put(end, sent, (size_t)len, 30000))
+        return false;
+    do
+        if (net_line(end, got, sizeof(got), 30000) < 0)
+            return false;
+    while (strlen(got) > 3 && got[3] == '-');
+    sim_trace("C: %.40s / S: %s", line, got);
+    return strncmp(got, answer, strlen(answer)) == 0;
+}
+
+static bool send_one(struct net_end *end, unsigned number)
+{
+    char text[512];
+    (void)snprintf(text, sizeof(text), "From: bob@two.example\r\nSubject: number %u\r\n\r\nWhat number %u says.\r\n.", number, number);
+    return ask(end, "", "220") && ask(end, "EHLO two.example", "250") && ask(end, "MAIL FROM:<bob@two.example>", "250") &&
+           ask(end, "RCPT TO:<alice@one.example>", "250") && ask(end, "DATA", "354") && ask(end, text, "250");
+}
+
+static int deliver(void *arg)
+{
+    struct sim_host *own = sim_self_host();
+    (void)arg;
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        while (!plan.is_acknowledged[i]) {
+            struct net_end *end = net_dial(own, "192.0.2.1", 25, 5000);
+            plan.tries[i]++;
+            plan.is_acknowledged[i] = end != NULL && send_one(end, i);
+            if (end != NULL)
+                net_close(end);
+            if (!plan.is_acknowledged[i])
+                sim_sleep_us(1000000);
+        }
+    }
+    return 0;
+}
+
+/* Which message it is that follows; -1: one that nobody sent, or an altered one. */
+static int which(struct net_end *end)
+{
+    char line[1024];
+    unsigned subject = MESSAGES, body = MESSAGES;
+    while (net_line(end, line, sizeof(line), 30000) >= 0 && strcmp(line, ".") != 0) {
+        (void)sscanf(line, "Subject: number %u", &subject);
+        (void)sscanf(line, "What number %u says.", &body);
+    }
+    return subject < MESSAGES && subject == body ? (int)subject : -1;
+}
+
+static bool read_all(struct net_end *end, unsigned found[MESSAGES])
+{
+    char line[64];
+    if (!ask(end, "", "+OK") || !ask(end, "USER alice@one.example", "+OK") || !ask(end, "PASS secret", "+OK"))
+        return false;
+    for (unsigned i = 1; i < 32; i++) {
+        (void)snprintf(line, sizeof(line), "RETR %u", i);
+        if (!ask(end, line, "+OK"))
+            return ask(end, "QUIT", "+OK");
+        int number = which(end);
+        if (number < 0)
+            sim_fail("message %u in the mailbox is not one that was sent", i);
+        found[number]++;
+    }
+    return false;
+}
+
+static int check(void *arg)
+{
+    struct node *node = arg;
+    unsigned found[MESSAGES] = { 0 };
+    bool is_read = false;
+    while (sim_process_find((struct sim_host *)node->user, "sender", 0) != NULL)
+        sim_sleep_us(100000);
+    while (!is_read) {
+        struct net_end *end = net_dial(sim_self_host(), "127.0.0.1", 110, 5000);
+        memset(found, 0, sizeof(found));
+        is_read = end != NULL && read_all(end, found);
+        if (end != NULL)
+            net_close(end);
+        sim_sleep_us(1000000);
+    }
+    for (unsigned i = 0; i < MESSAGES; i++)
+        if (found[i] == 0 || found[i] > plan.tries[i])
+            sim_fail("number %u was tried %u times and answered 250, and is there %u times", i, plan.tries[i], found[i]);
+    plan.is_done = true;
+    return 0;
+}
+
+/* Starts the checker again when the power took it. */
+static int guard(void *arg)
+{
+    struct node *node = arg;
+    while (!plan.is_done) {
+        if (node->host->is_up && sim_process_find(node->host, "checker", 0) == NULL)
+            (void)sim_spawn(node->host, "checker", check, node);
+        sim_sleep_us(1000000);
+    }
+    return 0;
+}
+
+/* ---- runs -------------------------------------------------------------------------------------------------------------------- */
+
+static void run(uint64_t at, enum how how, unsigned error_index)
+{
+    static const char *const domains[] = { "one.example" };
+    static const struct node_account accounts[] = { { "alice@one.example", "secret", 0 } };
+    memset(&plan, 0, sizeof(plan));
+    plan.at = at;
+    plan.how = how;
+    plan.error_index = error_index;
+    sim_begin(at + 1);
+    sim_set_abort(how != ERROR);
+    struct node *node = plan.node = node_new(&options);
+    struct sim_host *elsewhere = sim_host_new("two.example", NULL);
+    (void)snprintf(elsewhere->addresses[0], sizeof(elsewhere->addresses[0]), "192.0.2.9");
+    node->user = elsewhere;
+    node_add(node, domains, 1, accounts, 1);
+    sim_run(1000000, NULL);
+    sim_set_judge(judge, NULL);
+    (void)sim_spawn(elsewhere, "sender", deliver, node);
+    (void)sim_spawn(elsewhere, "carer", care, node);
+    (void)sim_spawn(elsewhere, "guard", guard, node);
+    sim_run((int64_t)LIMIT_S * 1000000, NULL);
+    if (!plan.is_done || node->launcher != NULL)
+        sim_fail("it does not come to an end after call %llu (%s)", (unsigned long long)at, plan.call != NULL ? plan.call : "none");
+    sim_set_judge(NULL, NULL);
+    sim_host_free(elsewhere);
+    node_free(node);
+}
+
+static int tell(const char *at, const char *how)
+{
+    sim_traces = true;
+    run(strtoull(at, NULL, 10), strcmp(how, "power") == 0 ? POWER : strcmp(how, "kill") == 0 ? KILL : ERROR, (unsigned)atoi(how));
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t count = 0;
+    if (argc == 4 && strcmp(argv[1], "--trace") == 0)
+        return tell(argv[2], argv[3]);
+    run(0, POWER, 0);
+    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, step = argc > 2 ? strtoull(argv[2], NULL, 10) : STEP;
+    uint64_t last = argc > 3 ? strtoull(argv[3], NULL, 10) : plan.calls;
+    for (uint64_t at = first; at <= last; at += step) {
+        run(at, POWER, 0);
+        run(at, KILL, 0);
+        count += 2;
+        for (unsigned i = 0; i < 8; i++) {
+            run(at, ERROR, i);
+            if (!plan.has_happened)
+                break;
+            count++;
+        }
+    }
+    (void)printf("crash: %llu crashes, calls up to %llu\n", (unsigned long long)count, (unsigned long long)last);
+    return EXIT_SUCCESS;
+}
