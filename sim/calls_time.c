@@ -1,8 +1,9 @@
-/* Time and randomness, as a simulated process sees them; and what takes long on purpose. */
+/* Time and randomness, as a simulated process sees them; and what takes long on purpose or by its size. */
 #include "sim/inner.h"
 #include "sim/wrap.h"
 
 #include "sasl/scram.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <string.h>
@@ -47,4 +48,13 @@ void __wrap_tzset(void) { }
 bool __wrap_scram_salted_password(struct slice password, struct slice salt, uint32_t iterations, struct scram_key *key)
 {
     return scram_salted_password(password, salt, iterations < 4 ? iterations : 4, key);
+}
+
+/* Small segments: a start reads less, and the ends of segments are passed often. */
+enum rc __wrap_store_open(const struct store_options *options, struct store **store, struct fault *fault)
+{
+    struct store_options own = *options;
+    if (own.segment_bytes == 0)
+        own.segment_bytes = sim_self_host()->segment_bytes;
+    return store_open(&own, store, fault);
 }

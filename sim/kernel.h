@@ -52,6 +52,7 @@ struct sim_host {
     bool is_up;
     uint64_t memory_limit;                      /* of all of its processes, bytes; 0: none (then malloc fails) */
     uint64_t fd_limit;                          /* of each process */
+    uint64_t segment_bytes;                     /* of the log of a store that is made on it; 0: the server's default, 64 MiB */
     void *user;                                 /* the scenario's */
 };
 struct sim_host *sim_host_new(const char *name, struct disk *);

@@ -4,6 +4,8 @@
 #include "sim/inner.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -188,6 +190,8 @@ void memory_begin(void)
     };
     static bool is_done;
     if (!is_done) {
+        (void)mallopt(M_MMAP_THRESHOLD, 1 << 30);       /* what a process leaves is the next one's: no page is asked for twice */
+        (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
         must(sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) == SQLITE_OK && sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) == SQLITE_OK);
         must(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) == SQLITE_OK && sqlite3_initialize() == SQLITE_OK);
     }

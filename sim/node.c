@@ -76,6 +76,7 @@ struct node *node_new(const struct node_options *options)
     node->options = options;
     node->host = sim_host_new(options->host_name, disk);
     node->host->memory_limit = options->memory_bytes;
+    node->host->segment_bytes = UINT64_C(262144) << 2 * sim_below(3);
     node->host->user = node;
     (void)snprintf(node->host->addresses[0], sizeof(node->host->addresses[0]), "%s", options->address);
     make_files(disk, options);

@@ -131,6 +131,9 @@ int __wrap_nanosleep(const struct timespec *, struct timespec *);
 ssize_t __wrap_getrandom(void *, size_t, unsigned);
 void __wrap_tzset(void);
 struct scram_key;
+struct store;
+struct store_options;
+enum rc __wrap_store_open(const struct store_options *, struct store **, struct fault *);
 bool __wrap_scram_salted_password(struct slice password, struct slice salt, uint32_t iterations, struct scram_key *);
 
 #endif
