@@ -331,6 +331,7 @@ enum rc store_account_delete(struct store *store, uint64_t account, uint64_t *wa
         return a == NULL ? rc : RC_TEMP;
     size_t op = op_begin(&record->bytes, OP_ACCOUNT_DELETE);
     write_u64(&record->bytes, account);
+    op_write_when(&record->bytes, kept_when(store));
     op_end(&record->bytes, op);
     rc = store_hand(store, record, wait, fault);
     if (rc == RC_OK)
@@ -446,6 +447,7 @@ enum rc store_mailbox_delete(struct store *store, uint64_t account, struct slice
     size_t op = op_begin(&record->bytes, OP_MAILBOX_DELETE);
     write_u64(&record->bytes, m->id);
     write_u8(&record->bytes, has_children);
+    op_write_when(&record->bytes, kept_when(store));
     op_end(&record->bytes, op);
     if ((rc = store_hand(store, record, wait, fault)) == RC_OK)
         m->delete_wait = m->change_wait = *wait;
@@ -492,6 +494,7 @@ static enum rc rename_inbox(struct store *store, struct account *a, struct mailb
     write_u64(out, 2);
     write_u64(out, ++inbox->reserved_modseq);
     op_write_ranges(out, &everything);
+    op_write_when(out, kept_when(store));
     op_end(out, op);
     uid_set_free(&everything);
     enum rc rc = store_hand(store, record, wait, fault);

@@ -55,28 +55,51 @@ static void on_account_create(struct applying *a)
         account_new(a->store, id);
 }
 
-static void on_account_delete(struct applying *a)
+static void delete_account(struct store *store, struct account *account, struct op_when when)
 {
-    struct store *store = a->store;
-    struct account *account = account_get(store, read_u64(&a->in));
-    if (account == NULL)
-        return;
     uint64_t before = store->message_count;
     while (account->count > 0) {
         struct mailbox *m = account->mailboxes[account->count - 1];
         account_remove_mailbox(account, m);
-        mailbox_delete(store, m);
+        mailbox_delete(store, m, when);
     }
     store->ledger.removed += before - store->message_count;
     need(push_u64(&store->dropped_accounts, &store->dropped_account_count, &store->dropped_account_cap, account->id) ? store : NULL);
     account_free(store, account);
 }
 
-static void remove_mailbox(struct store *store, struct mailbox *m)
+static void on_account_delete(struct applying *a)
+{
+    struct account *account = account_get(a->store, read_u64(&a->in));
+    struct op_when when = op_read_when(&a->in);
+    if (!a->in.bad && account != NULL)
+        delete_account(a->store, account, when);
+}
+
+/* Somebody may own it again since that was handed over. */
+static void on_account_expire(struct applying *a)
+{
+    struct account *account = account_get(a->store, read_u64(&a->in));
+    int64_t removed_s = (int64_t)read_u64(&a->in);
+    if (!a->in.bad && account != NULL && account->removed_s != 0 && account->removed_s == removed_s)
+        delete_account(a->store, account, (struct op_when){ 0 });
+}
+
+static void on_account_removed(struct applying *a)
+{
+    struct account *account = account_get(a->store, read_u64(&a->in));
+    int64_t removed_s = (int64_t)read_u64(&a->in);
+    if (a->in.bad || account == NULL)
+        return;
+    account->removed_s = removed_s;
+    account->is_dirty = true;
+}
+
+static void remove_mailbox(struct store *store, struct mailbox *m, struct op_when when)
 {
     uint64_t before = store->message_count;
     account_remove_mailbox(m->account, m);
-    mailbox_delete(store, m);
+    mailbox_delete(store, m, when);
     store->ledger.removed += before - store->message_count;
 }
 
@@ -98,7 +121,7 @@ static void on_mailbox_create(struct applying *a)
     if (account == NULL || (old != NULL && !old->is_noselect) || mailbox_get(store, id) != NULL)
         return;
     if (old != NULL)
-        remove_mailbox(store, old);
+        remove_mailbox(store, old, (struct op_when){ 0 });      /* no more than a name: nothing to keep */
     struct mailbox *m = mailbox_new(store, id, account, name);
     m->uidvalidity = uidvalidity;
     m->special = special <= SPECIAL_FLAGGED ? (enum store_special)special : SPECIAL_NONE;
@@ -112,14 +135,15 @@ static void on_mailbox_delete(struct applying *a)
 {
     struct mailbox *m = mailbox_get(a->store, read_u64(&a->in));
     bool keep = read_u8(&a->in) != 0;
+    struct op_when when = op_read_when(&a->in);
     if (a->in.bad || m == NULL)
         return;
     if (!keep && !account_has_children(m->account, name_slice(&m->name))) {
-        remove_mailbox(a->store, m);
+        remove_mailbox(a->store, m, when);
         return;
     }
     uint64_t before = a->store->message_count;
-    mailbox_clear(a->store, m);
+    mailbox_clear(a->store, m, when);
     a->store->ledger.removed += before - a->store->message_count;
     m->is_noselect = true;
     m->special = SPECIAL_NONE;
@@ -192,11 +216,13 @@ static void on_expunge(struct applying *a)
     uint64_t modseq = read_u64(&a->in);
     struct uid_set uids;
     uid_set_init(&uids);
-    if (!op_read_ranges(&a->in, &uids))
+    bool ok = op_read_ranges(&a->in, &uids);
+    struct op_when when = op_read_when(&a->in);
+    if (!ok)
         a->in.bad = true;
     else if (m != NULL) {
         uint64_t before = a->store->message_count;
-        mailbox_expunge(a->store, m, &uids, modseq);
+        mailbox_expunge(a->store, m, &uids, modseq, when, KEPT_EXPUNGED);
         a->store->ledger.expunged += before - a->store->message_count;
     }
     uid_set_free(&uids);
@@ -215,7 +241,7 @@ static uint64_t translate(const struct store *store, const struct mailbox *from,
 }
 
 static uint64_t copy_rows(struct store *store, struct mailbox *from, struct mailbox *to, const struct uid_set *uids, uint32_t uid,
-                      uint64_t modseq)
+                      uint64_t modseq, int64_t now_s)
 {
     uint32_t total = from->numbering->total;        /* may be the same mailbox */
     uint64_t copied = 0;
@@ -226,6 +252,7 @@ static uint64_t copy_rows(struct store *store, struct mailbox *from, struct mail
                 break;
             row.uid = uid++;
             row.modseq = modseq;
+            row.appended_s = now_s > 0 ? (uint32_t)now_s : 0;
             row.keywords = translate(store, from, to, row.keywords);
             mailbox_append(store, to, &row);
             copied++;
@@ -240,14 +267,16 @@ static void on_copy(struct applying *a)
     uint64_t modseq_there = read_u64(&a->in), modseq_here = read_u64(&a->in);
     struct uid_set uids;
     uid_set_init(&uids);
-    if (!op_read_ranges(&a->in, &uids))
+    bool ok = op_read_ranges(&a->in, &uids);
+    struct op_when when = op_read_when(&a->in);
+    if (!ok)
         a->in.bad = true;
     else if (from != NULL && to != NULL) {
-        uint64_t copied = copy_rows(a->store, from, to, &uids, uid, modseq_there);
+        uint64_t copied = copy_rows(a->store, from, to, &uids, uid, modseq_there, when.s);
         if (modseq_here == 0)
             a->store->ledger.copied += copied;
         else
-            mailbox_expunge(a->store, from, &uids, modseq_here);        /* moved: neither come nor gone */
+            mailbox_expunge(a->store, from, &uids, modseq_here, when, KEPT_MOVED);        /* moved: neither come nor gone */
     }
     uid_set_free(&uids);
 }
@@ -260,6 +289,14 @@ static void on_recent(struct applying *a)
         return;
     mailbox_touch(a->store, m);
     m->recent_uid = uid;
+}
+
+static void on_kept_forget(struct applying *a)
+{
+    uint64_t first = read_u64(&a->in);
+    bool is_early = read_u8(&a->in) != 0;
+    if (!a->in.bad)
+        kept_forget(a->store, first, is_early);
 }
 
 static void on_rider(struct applying *a)
@@ -302,6 +339,9 @@ static void (*const handlers[])(struct applying *) = {
     [OP_RIDER] = on_rider,
     [OP_SNAPSHOT] = on_snapshot,
     [OP_SNAPSHOT_END] = on_snapshot_end,
+    [OP_KEPT_FORGET] = on_kept_forget,
+    [OP_ACCOUNT_REMOVED] = on_account_removed,
+    [OP_ACCOUNT_EXPIRE] = on_account_expire,
 };
 
 bool apply_record(struct store *store, uint64_t position, struct slice payload)

@@ -22,6 +22,7 @@ static bool save_account(struct store *store, struct account *a)
     write_u32(out, (uint32_t)a->subscribed_count);
     for (size_t i = 0; i < a->subscribed_count; i++)
         write_string(out, name_slice(&a->subscribed[i]));
+    write_u64(out, (uint64_t)a->removed_s);
     sqlite3_stmt *s = checkpoint_bound(c, ACCOUNT_PUT, a->id);
     a->is_dirty = false;
     return !out->overflow && checkpoint_bind_blob(s, 2, buf_slice(out)) && checkpoint_run(s);
@@ -198,7 +199,7 @@ static bool begin(struct store *store)
     c->running_position = store->applied_position;
     bool ok = checkpoint_run(checkpoint_statement(c, BEGIN)) && (!c->has_failed || start_anew(store))
         && save_dropped(store) && save_accounts(store)
-        && save_bodies(store) && checkpoint_save_rider(store)
+        && save_bodies(store) && checkpoint_save_rider(store) && checkpoint_save_kept(store)
         && checkpoint_put_meta(c, "next_mailbox", store->reserved_mailbox_id)
         && checkpoint_put_meta(c, "uidvalidity", store->reserved_uidvalidity)
         && ledger_save(store) && save_snapshot(c, &store->snapshot)
@@ -254,6 +255,7 @@ static bool finish(struct store *store)
     drop_front(store->dropped_mailboxes, &store->dropped_count, c->running_mailboxes);
     drop_front(store->dropped_accounts, &store->dropped_account_count, c->running_accounts);
     checkpoint_forget_rider(c);
+    kept_saved(store);
     sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     store_release_dead(store);
     compact_choose(store);
@@ -266,8 +268,10 @@ static bool is_due(const struct store *store)
     const struct checkpoint *c = store->checkpoint;
     if (store->applied_position == c->position)
         return false;
-    uint64_t bytes = store->applied_position - c->position;
+    uint64_t bytes = store->applied_position - c->position + store->kept.pending_bytes;
     int64_t ms = store->now_ms - c->last_ms;
+    if (store->kept.wants_checkpoint && ms >= 1000)
+        return true;
     return ms < 0 || ms >= DUE_MS || (bytes >= DUE_BYTES && (!c->has_failed || ms >= 1000));
 }
 

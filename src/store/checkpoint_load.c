@@ -10,6 +10,7 @@ static bool load_account(struct store *store, sqlite3_stmt *s)
     struct reader r = { .in = checkpoint_column(s, 1) };
     for (uint32_t left = read_u32(&r); left > 0 && !r.bad; left--)
         account_subscribe(a, read_string(&r), true);
+    a->removed_s = (int64_t)read_u64(&r);
     a->is_dirty = false;
     return !r.bad;
 }
@@ -175,6 +176,8 @@ enum rc checkpoint_load(struct store *store, uint64_t *replay_from, struct fault
         rc = load_all_runs(store, fault);
     if (rc == RC_OK && checkpoint_bound(c, RIDERS, STORE_RIDER_ASIDE) != NULL)
         rc = load_rows(store, RIDERS, load_rider, fault);
+    if (rc == RC_OK)
+        rc = checkpoint_load_kept(store, fault);
     if (rc == RC_OK)
         ledger_load(store);
     if (store->options.is_read_only)

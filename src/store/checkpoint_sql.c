@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FORMAT = 1 };
+enum { FORMAT = 2 };
 
 static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
@@ -36,6 +36,11 @@ static const char *const sql[STATEMENTS] = {
     [RIDER_RANGE_DROP] = "DELETE FROM rider WHERE key >= ?1 AND key < ?2",
     [RIDER_GET] = "SELECT row FROM rider WHERE key = ?1",
     [RIDER_NEXT] = "SELECT min(key) FROM rider WHERE key > ?1",
+    [KEPT_ALL] = "SELECT id, account, mailbox, row FROM kept WHERE id < ?1 ORDER BY id",
+    [KEPT_OF] = "SELECT id, account, mailbox, row FROM kept WHERE id < ?1 AND account = ?2 ORDER BY id",
+    [KEPT_PUT] = "INSERT INTO kept (id, last, account, mailbox, row) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [KEPT_DROP_FROM] = "DELETE FROM kept WHERE id >= ?1",
+    [KEPT_DROP_BEFORE] = "DELETE FROM kept WHERE id < ?1 AND last < ?1",
 };
 
 static const char schema[] =
@@ -44,7 +49,10 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS mailbox (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, row BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS run (mailbox INTEGER NOT NULL, number INTEGER NOT NULL, rows BLOB NOT NULL, PRIMARY KEY (mailbox, number));"
     "CREATE TABLE IF NOT EXISTS body (id INTEGER PRIMARY KEY, row BLOB NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS rider (key INTEGER PRIMARY KEY, row BLOB NOT NULL);";
+    "CREATE TABLE IF NOT EXISTS rider (key INTEGER PRIMARY KEY, row BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS kept (id INTEGER PRIMARY KEY, last INTEGER NOT NULL, account INTEGER NOT NULL, mailbox INTEGER NOT NULL, "
+        "row BLOB NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS kept_account ON kept (account, id);";
 
 /* ---- SQLite ---- */
 
@@ -163,7 +171,10 @@ enum rc checkpoint_open(struct store *store, struct fault *fault)
     if (!checkpoint_get_meta(c, "format", &format) || !checkpoint_get_meta(c, "segment_bytes", &c->segment_bytes))
         return sqlite3_errcode(c->db) == SQLITE_DONE || sqlite3_errcode(c->db) == SQLITE_ERROR
             ? fault_perm(fault, 0, "%s is not a store of ours", c->path) : checkpoint_fault(c, fault);
-    if (format != FORMAT)
+    if (format < FORMAT)
+        return fault_perm(fault, 0, "%s has format %llu, which no release has written: this version reads %d", c->path,
+                          (unsigned long long)format, FORMAT);
+    if (format > FORMAT)
         return fault_perm(fault, 0, "%s has format %llu, this version knows up to %d: use the newer version that wrote it",
                           c->path, (unsigned long long)format, FORMAT);
     return RC_OK;

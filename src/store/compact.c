@@ -3,14 +3,15 @@
  * What is alive in it is written once more, as pieces, and a record says where each body is now; ids stay. When that has
  * been applied nothing in the segment is alive, and the next checkpoint releases it (S7). Until then both copies are
  * there, so a crash at any point leaves one that the log or the checkpoint knows of (S5). One segment is emptied after each
- * checkpoint, and only while the log is more than twice what is alive in it, so the work is bounded by what was written. */
+ * checkpoint, and only while the log is more than twice what is alive in it, so the work is bounded by what was written; and
+ * it is bounded in time (RECLAIM_BYTES_PER_S). When the disk gets full, both bounds are wider. */
 #include "store/inner.h"
 
 #include "store/encode.h"
 
 #include <stdlib.h>
 
-enum { COMPACT_STEP_BYTES = 1 << 20 };
+enum { COMPACT_STEP_BYTES = 1 << 20, AGAIN_MS = 20 };
 
 static bool is_in(const struct store *store, uint64_t position, uint64_t segment)
 {
@@ -34,7 +35,9 @@ static bool has_part_in(const struct store *store, uint64_t id, uint64_t segment
 /* The segment with the least alive in it, of those that could be released then; UINT64_MAX: none is worth while. */
 static uint64_t choose_segment(const struct store *store)
 {
-    uint64_t segment_bytes = log_segment_bytes(store->log), live_sum = 0, least = segment_bytes / 2, chosen = UINT64_MAX;
+    bool is_pressed = store_is_pressed(store);
+    uint64_t segment_bytes = log_segment_bytes(store->log), live_sum = 0, chosen = UINT64_MAX;
+    uint64_t least = is_pressed ? segment_bytes / 8 * 7 : segment_bytes / 2;
     uint64_t end = store_first_needed(store), count = 0;
     for (uint64_t n = log_next_segment(store->log, 0); n < end; n = log_next_segment(store->log, n + 1)) {
         uint64_t live = bodies_live(store, n);
@@ -46,13 +49,13 @@ static uint64_t choose_segment(const struct store *store)
         chosen = n;
     }
     uint64_t used = count * segment_bytes;
-    return used > 2 * live_sum + 4 * segment_bytes ? chosen : UINT64_MAX;
+    return used > (is_pressed ? live_sum + segment_bytes : 2 * live_sum + 4 * segment_bytes) ? chosen : UINT64_MAX;
 }
 
 void compact_choose(struct store *store)
 {
     struct compaction *c = &store->compaction;
-    if (c->at < c->count || !store_has_room(store, log_segment_bytes(store->log), NULL))
+    if (c->at < c->count || store_room(store) < 2 * log_segment_bytes(store->log))     /* of the reserve: it makes room */
         return;
     if (c->count > 0 && bodies_live(store, c->segment) > 0)
         c->given_up = c->segment;
@@ -127,12 +130,31 @@ static enum rc move_body(struct store *store, uint64_t id, size_t *bytes)
     return rc;
 }
 
+/* A bucket that time fills, up to one step's worth. */
+static void allow(struct store *store)
+{
+    struct compaction *c = &store->compaction;
+    int64_t rate = store_is_pressed(store) ? RECLAIM_BYTES_PER_S_PRESSED : RECLAIM_BYTES_PER_S, ms = store->now_ms - c->allowed_ms;
+    ms = c->allowed_ms == 0 || ms < 0 || ms > 1000 ? 1000 : ms;
+    c->allowed += rate * ms / 1000;
+    c->allowed = c->allowed < COMPACT_STEP_BYTES ? c->allowed : COMPACT_STEP_BYTES;
+    c->allowed_ms = store->now_ms;
+}
+
 bool compact_step(struct store *store)
 {
     struct compaction *c = &store->compaction;
-    size_t bytes = 0;
-    while (c->at < c->count && bytes < COMPACT_STEP_BYTES)
+    if (c->at == c->count)
+        return false;
+    allow(store);
+    while (c->at < c->count && c->allowed > 0) {
+        size_t bytes = 0;
         if (move_body(store, c->ids[c->at++], &bytes) == RC_TEMP)
             c->at = c->count;               /* the disk has other worries */
-    return c->at < c->count;
+        c->allowed -= (int64_t)bytes;
+        c->bytes_moved += bytes;
+    }
+    return false;
 }
+
+int store_again_ms(const struct store *store) { return store->compaction.at < store->compaction.count ? AGAIN_MS : 0; }

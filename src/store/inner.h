@@ -7,6 +7,7 @@
  *     apply.c       records into memory                        view.c             what a session sees
  *     compact.c     segments that are mostly dead              ledger.c           what came, what left, what is missing
  *     snapshot.c    the checkpoint once more, in the log
+ *     kept.c        what was expunged and is still kept, kept_rows.c: to and from SQLite (kept.h)
  *
  * Two numbers run everywhere: the visible one (what has been applied) and the reserved one (what has been handed over). */
 #ifndef THURN_STORE_INNER_H
@@ -14,6 +15,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "store/kept.h"
 #include "store/log.h"
 #include "store/numbering.h"
 #include "store/ops.h"
@@ -38,6 +40,7 @@ struct account {
     struct pending_name *pending;
     size_t pending_count, pending_cap;
     uint64_t delete_wait;           /* of a deletion that was handed over; 0: none */
+    int64_t removed_s;              /* since when nobody owns it; 0: somebody does */
     bool is_dirty;
 };
 
@@ -147,11 +150,51 @@ struct body_table {
     size_t placed_change_count, placed_change_cap;
 };
 
+enum { KEPT_ROWS = 1024 };
+
+struct kept_batch {                 /* that the checkpoint does not have yet */
+    struct kept_batch *next;
+    uint64_t number, account, mailbox, modseq;
+    int64_t gone_s;
+    enum store_kept_kind kind;
+    struct name head;               /* of a deleted mailbox, encoded */
+    uint32_t count, cap;
+    struct store_message *rows;
+};
+
+struct kept {
+    uint64_t first, next;           /* numbers: the oldest that may be there, the next to be given */
+    uint64_t reserved_first;        /* handed over to be forgotten: those before it */
+    uint64_t saved_next;            /* those before it are in state.db alone; the others wait in memory */
+    uint64_t running_next;          /* those before it are in the checkpoint that runs */
+    struct kept_batch *pending, **pending_end;
+    uint64_t pending_bytes;
+    uint64_t messages, bytes, given_up;
+    int64_t forgotten_s;
+    uint64_t forget_wait;
+    int64_t checked_ms;
+    bool has_more;                  /* to be forgotten: look again at once */
+    bool wants_checkpoint;          /* so that room is made */
+    struct store_message *scratch;  /* KEPT_ROWS of them, for reading */
+};
+
+struct keeping {                    /* rows on their way into batches */
+    struct store *store;
+    const struct mailbox *mailbox;
+    struct op_when when;
+    uint64_t modseq;
+    enum store_kept_kind kind;
+    struct kept_batch *batch;
+};
+
 struct compaction {                 /* of one segment */
     uint64_t segment;
     uint64_t given_up;              /* a segment that could not be emptied: not tried again; UINT64_MAX: none */
     uint64_t *ids;                  /* bodies with a part in it, to be moved from `at` on */
     size_t count, cap, at;
+    int64_t allowed;                /* bytes that may be moved now; negative: so much too many were */
+    int64_t allowed_ms;             /* when that was counted */
+    uint64_t bytes_moved;
 };
 
 struct failed_range {
@@ -171,6 +214,7 @@ struct room {
     int64_t bytes;
     int64_t at_ms;
     bool is_known;
+    uint64_t wanted;                /* what could not be had */
 };
 
 struct store {
@@ -187,6 +231,7 @@ struct store {
     struct compaction compaction;
     struct store_snapshot snapshot;
     struct snapshot_writer *snapshot_writer;    /* NULL: none is being written */
+    struct kept kept;
     uint64_t reserved_mailbox_id;   /* next to be given */
     uint32_t reserved_uidvalidity;  /* last given */
     uint64_t applied_sequence;      /* settled up to here, but for what failed */
@@ -225,6 +270,11 @@ struct log_record *store_record(struct store *, struct fault *);
 void store_release_dead(struct store *);
 /* Segments before this one are needed only for the bodies that are alive in them (S7). */
 uint64_t store_first_needed(const struct store *);
+int64_t store_now_s(const struct store *);
+/* How much more can be written, free segments included. */
+uint64_t store_room(const struct store *);
+/* Room is made in a hurry from here on: expunged mail goes early, segments are emptied faster. */
+bool store_is_pressed(const struct store *);
 
 /* ---- mailbox.c ---- */
 
@@ -237,15 +287,15 @@ void mailbox_info(const struct store *, const struct mailbox *, struct store_mai
 /* Before anything of it changes: saves it when a checkpoint waits for it, and marks it. */
 void mailbox_touch(struct store *, struct mailbox *);
 void mailbox_append(struct store *, struct mailbox *, const struct store_message *);
-void mailbox_expunge(struct store *, struct mailbox *, const struct uid_set *, uint64_t modseq);
+void mailbox_expunge(struct store *, struct mailbox *, const struct uid_set *, uint64_t modseq, struct op_when, enum store_kept_kind);
 void mailbox_flags(struct store *, struct mailbox *, const struct uid_set *, enum store_flag_op, uint16_t flags, uint64_t keywords, uint64_t modseq);
 void mailbox_add_vanished(struct mailbox *, uint32_t first, uint32_t last, uint64_t modseq);
 /* Frees the bodies that no view can read any more. */
 void mailbox_sweep_limbo(struct store *, struct mailbox *);
 /* Empties it and takes it out of the store; its memory goes with the last view. */
-void mailbox_delete(struct store *, struct mailbox *);
+void mailbox_delete(struct store *, struct mailbox *, struct op_when);
 /* Its messages go. */
-void mailbox_clear(struct store *, struct mailbox *);
+void mailbox_clear(struct store *, struct mailbox *, struct op_when);
 uint32_t mailbox_unseen(const struct mailbox *);
 void keyword_set(struct mailbox *, uint32_t bit, struct slice name, uint64_t wait);
 uint64_t keyword_visible_mask(const struct store *, const struct mailbox *);
@@ -291,7 +341,7 @@ void body_handed(struct store_body *, uint64_t wait);
 
 /* After a checkpoint: is there a segment that is mostly dead, and is it worth while? */
 void compact_choose(struct store *);
-/* A bounded piece; true when there is more to do at once. */
+/* A bounded piece, as much as time allows; false always: there is nothing to do at once. */
 bool compact_step(struct store *);
 
 /* ---- snapshot.c ---- */
@@ -304,6 +354,33 @@ void snapshot_step(struct store *);
 void snapshot_abandon(struct store *);
 /* Of an operation's body. False: malformed. */
 bool snapshot_read_end(struct slice body, struct store_snapshot *);
+
+/* ---- message.c ---- */
+
+/* store_revive, when all is checked. */
+enum rc message_revive(struct store *, struct mailbox *, const struct store_revived *, size_t count, const struct slice keywords[KEYWORDS_MAX],
+                       uint32_t *first_uid, uint64_t *wait, struct fault *);
+
+/* ---- kept.c ---- */
+
+void kept_init(struct store *);
+void kept_free(struct store *);
+/* The time of what is being handed over, and whether what it expunges is to be kept. */
+struct op_when kept_when(const struct store *);
+/* While a record is applied: a row that goes, any number of times; then end. A deleted mailbox itself after its rows. */
+void kept_add(struct keeping *, const struct store_message *);
+void kept_end(struct keeping *);
+void kept_add_mailbox(struct store *, const struct mailbox *, struct op_when);
+void kept_forget(struct store *, uint64_t first, bool is_early);
+/* A bounded piece: hands over what is to be forgotten. True when there is more to do at once. */
+bool kept_step(struct store *);
+/* Batches from <= number < to in turn, as store_kept_each has them; `run` rises: what follows has numbers of at least that. */
+typedef bool kept_each(void *arg, uint64_t run, const struct store_kept *);
+enum rc kept_walk(struct store *, uint64_t account, uint64_t from, uint64_t to, kept_each *, void *arg, struct fault *);
+/* In state.db, those saved, with runs before `to`. */
+enum rc kept_walk_saved(struct store *, uint64_t account, uint64_t from, uint64_t to, kept_each *, void *arg, bool *is_stopped, struct fault *);
+bool kept_read_head(struct slice head, struct store_kept *);
+void kept_saved(struct store *);            /* the checkpoint that ran is in the file */
 
 /* ---- apply.c ---- */
 
@@ -336,5 +413,8 @@ bool checkpoint_step(struct store *);
 enum rc checkpoint_all(struct store *, struct fault *);
 void checkpoint_save_mailbox(struct store *, struct mailbox *);
 uint64_t checkpoint_position(const struct store *);
+/* kept_rows.c */
+bool checkpoint_save_kept(struct store *);
+enum rc checkpoint_load_kept(struct store *, struct fault *);
 
 #endif

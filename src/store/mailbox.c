@@ -186,6 +186,7 @@ struct expunging {
     struct store *store;
     struct mailbox *mailbox;
     uint64_t modseq;
+    struct keeping keeping;
 };
 
 /* Keeps S5: a body that a view may still read stays, in limbo. */
@@ -207,6 +208,7 @@ static void let_go(struct store *store, struct mailbox *m, const struct store_me
 static void on_gone(void *arg, const struct store_message *row)
 {
     struct expunging *x = arg;
+    kept_add(&x->keeping, row);
     let_go(x->store, x->mailbox, row);
     mailbox_add_vanished(x->mailbox, row->uid, row->uid, x->modseq);
 }
@@ -217,7 +219,8 @@ static void on_dropped(void *arg, uint64_t run_number)
     need(push_u64(&m->dropped_runs, &m->dropped_count, &m->dropped_cap, run_number) ? m : NULL);
 }
 
-void mailbox_expunge(struct store *store, struct mailbox *m, const struct uid_set *uids, uint64_t modseq)
+void mailbox_expunge(struct store *store, struct mailbox *m, const struct uid_set *uids, uint64_t modseq, struct op_when when,
+                     enum store_kept_kind kind)
 {
     mailbox_touch(store, m);
     if (m->numbering->references > 1) {
@@ -226,34 +229,40 @@ void mailbox_expunge(struct store *store, struct mailbox *m, const struct uid_se
         m->numbering = own;
     }
     m->expunges++;
-    struct expunging x = { store, m, modseq };
+    struct expunging x = { store, m, modseq, { .store = store, .mailbox = m, .when = when, .modseq = modseq, .kind = kind } };
     struct numbering_expunge calls = { on_gone, on_dropped, &x };
     need(numbering_expunge(m->numbering, uids, &calls) ? m : NULL);
+    kept_end(&x.keeping);
     m->modseq = modseq > m->modseq ? modseq : m->modseq;
     m->reserved_modseq = m->reserved_modseq > m->modseq ? m->reserved_modseq : m->modseq;
     views_mark_changed(store, m);
 }
 
-void mailbox_clear(struct store *store, struct mailbox *m)
+void mailbox_clear(struct store *store, struct mailbox *m, struct op_when when)
 {
+    struct keeping keeping = { .store = store, .mailbox = m, .when = when, .modseq = m->modseq, .kind = KEPT_WITH_MAILBOX };
     mailbox_touch(store, m);
     m->expunges++;
     for (size_t i = 0; i < m->numbering->count; i++) {
         struct run *run = m->numbering->entries[i].run;
         run->is_superseded = true;
-        for (uint32_t row = 0; row < run->count; row++)
+        for (uint32_t row = 0; row < run->count; row++) {
+            kept_add(&keeping, &run->rows[row]);
             let_go(store, m, &run->rows[row]);
+        }
         need(push_u64(&m->dropped_runs, &m->dropped_count, &m->dropped_cap, run->number) ? m : NULL);
     }
+    kept_end(&keeping);
+    kept_add_mailbox(store, m, when);
     numbering_release(m->numbering);
     m->numbering = need(numbering_new());
     m->vanished_count = 0;
     views_mark_changed(store, m);
 }
 
-void mailbox_delete(struct store *store, struct mailbox *m)
+void mailbox_delete(struct store *store, struct mailbox *m, struct op_when when)
 {
-    mailbox_clear(store, m);
+    mailbox_clear(store, m, when);
     need(push_u64(&store->dropped_mailboxes, &store->dropped_count, &store->dropped_cap, m->id) ? m : NULL);
     map_remove_u64(&store->mailboxes, m->id);
     store->mailbox_count--;

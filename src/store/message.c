@@ -112,7 +112,7 @@ static enum rc write_accept(struct store *store, struct buf *out, struct store_a
     struct store_message row = {
         .body_id = accept->body == NULL ? accept->body_id : 0,
         .internal_s = accept->internal_date.unix_s, .internal_zone_min = accept->internal_date.zone_min,
-        .size = (uint32_t)size,
+        .size = (uint32_t)size, .appended_s = (uint32_t)store_now_s(store),
     };
     for (size_t i = 0; i < accept->delivery_count; i++) {
         enum rc rc = deliver(store, out, &accept->deliveries[i], row, fault);
@@ -187,12 +187,46 @@ enum rc store_append(struct store *store, uint64_t mailbox_id, struct store_body
     struct store_message row = {
         .uid = *uid, .modseq = ++m->reserved_modseq, .keywords = keywords, .flags = (uint16_t)(flags & FLAG_SYSTEM_MASK),
         .internal_s = date.unix_s, .internal_zone_min = date.zone_min, .size = (uint32_t)store_body_size(body),
+        .appended_s = (uint32_t)store_now_s(store),
     };
     struct log_record *record = body_record(body, fault);
     if (record == NULL)
         return RC_TEMP;
     write_message(&record->bytes, m, &row);
     rc = hand_body(store, record, body, wait, fault);
+    if (rc == RC_OK)
+        m->change_wait = *wait;
+    return rc;
+}
+
+enum rc message_revive(struct store *store, struct mailbox *m, const struct store_revived *messages, size_t count,
+                       const struct slice keywords[KEYWORDS_MAX], uint32_t *first_uid, uint64_t *wait, struct fault *fault)
+{
+    uint64_t used = 0;
+    uint64_t bits[KEYWORDS_MAX] = { 0 };
+    enum rc rc = take_uid(m, (uint32_t)count, first_uid, fault);
+    struct log_record *record = rc != RC_OK ? NULL : store_record(store, fault);
+    if (record == NULL)
+        return rc == RC_OK ? RC_TEMP : rc;
+    for (size_t i = 0; i < count; i++)
+        used |= messages[i].row.keywords;
+    for (uint32_t bit = 0; bit < KEYWORDS_MAX; bit++) {
+        uint32_t here = (used >> bit & 1) != 0 && keyword_name_is_valid(keywords[bit]) ? reserve_keyword(store, &record->bytes, m, keywords[bit])
+                                                                                       : KEYWORDS_MAX;
+        bits[bit] = here < KEYWORDS_MAX ? 1ull << here : 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct store_message row = messages[i].row;
+        row.uid = *first_uid + (uint32_t)i;
+        row.modseq = ++m->reserved_modseq;
+        row.flags &= (uint16_t)~FLAG_DELETED;
+        row.appended_s = (uint32_t)store_now_s(store);
+        row.keywords = 0;
+        for (uint32_t bit = 0; bit < KEYWORDS_MAX; bit++)
+            row.keywords |= (messages[i].row.keywords >> bit & 1) != 0 ? bits[bit] : 0;
+        write_message(&record->bytes, m, &row);
+    }
+    rc = store_hand(store, record, wait, fault);
     if (rc == RC_OK)
         m->change_wait = *wait;
     return rc;
@@ -387,6 +421,7 @@ static enum rc hand_expunge(struct store *store, struct mailbox *m, const struct
     write_u64(out, m->id);
     write_u64(out, ++m->reserved_modseq);
     op_write_ranges(out, &chosen->stretches);
+    op_write_when(out, kept_when(store));
     op_end(out, op);
     if (!add_dying(store, m, &chosen->stretches))
         out->overflow = true;
@@ -442,6 +477,7 @@ static enum rc hand_copy(struct store *store, struct mailbox *from, struct mailb
     write_u64(out, ++to->reserved_modseq);
     write_u64(out, is_move ? ++from->reserved_modseq : 0);
     op_write_ranges(out, &c->chosen.stretches);
+    op_write_when(out, kept_when(store));
     op_end(out, op);
     if (is_move && !add_dying(store, from, &c->chosen.stretches))
         out->overflow = true;

@@ -42,6 +42,7 @@ void op_write_message(struct buf *out, const struct store_message *m)
     write_u16(out, (uint16_t)m->internal_zone_min);
     write_u64(out, m->body_id);
     write_u32(out, m->size);
+    write_u32(out, m->appended_s);
 }
 
 void op_read_message(struct reader *r, struct store_message *m)
@@ -54,6 +55,23 @@ void op_read_message(struct reader *r, struct store_message *m)
     m->internal_zone_min = (int16_t)read_u16(r);
     m->body_id = read_u64(r);
     m->size = read_u32(r);
+    m->appended_s = read_u32(r);
+}
+
+void op_write_when(struct buf *out, struct op_when when)
+{
+    write_u64(out, (uint64_t)when.s);
+    write_u8(out, when.is_kept);
+}
+
+struct op_when op_read_when(struct reader *r)
+{
+    struct op_when when = { 0 };
+    if (r->in.len == 0)
+        return when;
+    when.s = (int64_t)read_u64(r);
+    when.is_kept = read_u8(r) != 0;
+    return when;
 }
 
 void op_write_ranges(struct buf *out, const struct uid_set *set)

@@ -13,7 +13,8 @@ const struct snapshot_table snapshot_tables[SNAPSHOT_TABLES] = {
     { "mailbox", "SELECT id, account, name, row FROM mailbox", "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4)", 4 },
     { "run", "SELECT mailbox, number, rows FROM run", "INSERT OR REPLACE INTO run VALUES (?1, ?2, ?3)", 3 },
     { "body", "SELECT id, row FROM body", "INSERT OR REPLACE INTO body VALUES (?1, ?2)", 2 },
-    { "rider", "SELECT key, row FROM rider", "INSERT OR REPLACE INTO rider VALUES (?1, ?2)", 2 },
+    [SNAPSHOT_RIDER] = { "rider", "SELECT key, row FROM rider", "INSERT OR REPLACE INTO rider VALUES (?1, ?2)", 2 },
+    { "kept", "SELECT id, last, account, mailbox, row FROM kept", "INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3, ?4, ?5)", 5 },
 };
 
 struct snapshot_writer {
@@ -226,7 +227,7 @@ void snapshot_choose(struct store *store)
     bool is_due = !log_has_segment(store->log, log_segment_of(store->log, as_of))
         || waiting >= DEAD_PER_SNAPSHOT * bytes + DEAD_SEGMENTS * segment
         || position - as_of >= LOG_PER_SNAPSHOT * bytes + LOG_SEGMENTS * segment
-        || (waiting > bytes + segment && !store_has_room(store, DEAD_SEGMENTS * segment, NULL));
+        || (waiting > bytes + segment && store_is_pressed(store));
     if (is_due && snapshot_begin(store))
         snapshot_step(store);
 }
@@ -273,7 +274,7 @@ static bool bind_column(sqlite3_stmt *s, int at, struct reader *r)
 
 static bool is_aside(uint8_t table, struct reader r)
 {
-    return table == SNAPSHOT_TABLES - 1 && read_u8(&r) == SQLITE_INTEGER && read_u64(&r) >= STORE_RIDER_ASIDE;
+    return table == SNAPSHOT_RIDER && read_u8(&r) == SQLITE_INTEGER && read_u64(&r) >= STORE_RIDER_ASIDE;
 }
 
 /* False: not a row that this version knows. */

@@ -21,7 +21,7 @@
 
 #include <sqlite3.h>
 
-enum { SNAPSHOT_TABLES = 6, SNAPSHOT_COLUMNS_MAX = 4 };
+enum { SNAPSHOT_TABLES = 7, SNAPSHOT_COLUMNS_MAX = 5, SNAPSHOT_RIDER = 5 };
 
 /* The tables of state.db: their place here is their number in the stream, for ever. */
 struct snapshot_table {

@@ -10,6 +10,7 @@
 #define SEGMENT_BYTES_DEFAULT (64ull << 20)
 #define SEGMENT_BYTES_MIN (16ull << 10)
 enum { FAILED_MAX = 1024, ROOM_FRESH_MS = 1000 };
+enum { PRESSED_SEGMENTS = 6, WANTED_SEGMENTS = 16 };        /* mail is refused at 2 */
 
 /* ---- small things ---- */
 
@@ -151,8 +152,9 @@ bool store_poll(struct store *store, int64_t now_ms)
         return false;
     collect(store);
     views_poke(store);
+    bool has_more = kept_step(store);
     snapshot_step(store);
-    return checkpoint_step(store) || compact_step(store);
+    return checkpoint_step(store) || compact_step(store) || has_more;
 }
 
 enum rc store_wait(struct store *store, uint64_t wait)
@@ -172,8 +174,31 @@ static uint64_t look_for_room(const struct store *store)
 {
     const struct file_ops *f = store->options.files;
     int64_t free_bytes = f->free_bytes(f->self, store->dir);
-    *store->room = (struct room){ free_bytes, store->now_ms, true };
+    *store->room = (struct room){ free_bytes, store->now_ms, true, store->room->wanted };
     return free_bytes < 0 ? 0 : (uint64_t)free_bytes;
+}
+
+int64_t store_now_s(const struct store *store)
+{
+    const struct store_options *o = &store->options;
+    return (o->clock_ms != NULL ? o->clock_ms(o->clock) : store->now_ms) / 1000;
+}
+
+uint64_t store_room(const struct store *store)
+{
+    const struct room *known = store->room;
+    struct log_figures figures;
+    log_figures(store->log, &figures);
+    bool is_fresh = known->is_known && known->bytes >= 0 && store->now_ms - known->at_ms < ROOM_FRESH_MS;
+    return figures.segments_free * log_segment_bytes(store->log) + (is_fresh ? (uint64_t)known->bytes : look_for_room(store));
+}
+
+bool store_is_pressed(const struct store *store)
+{
+    if (store_room(store) < PRESSED_SEGMENTS * log_segment_bytes(store->log) + store->room->wanted)
+        return true;
+    store->room->wanted = 0;
+    return false;
 }
 
 /* A reserve is kept for what makes room again: flags, expunges, the outcomes of deliveries, the next snapshot. That there is room is believed
@@ -190,6 +215,8 @@ bool store_has_room(const struct store *store, uint64_t size_bytes, struct fault
         room = recycled + look_for_room(store);
     if (room >= reserve && size_bytes <= room - reserve)
         return true;
+    if (size_bytes > store->room->wanted)       /* a stranger says how much: so much is not given up for a word of his */
+        store->room->wanted = size_bytes < WANTED_SEGMENTS * segment ? size_bytes : WANTED_SEGMENTS * segment;
     fault_temp(fault, ESC(4, 3, 1), "the disk under %s is full", store->dir);
     return false;
 }
@@ -326,6 +353,7 @@ static void free_all(struct store *store)
     bodies_free(&store->bodies);
     map_free(&store->mailboxes);
     map_free(&store->accounts);
+    kept_free(store);
     free(store->compaction.ids);
     free(store->room);
     free(store->failed);
@@ -353,6 +381,7 @@ static enum rc open_once(const struct store_options *options, struct store **out
     map_init(&store->accounts, options->hash_seed);
     map_init(&store->mailboxes, options->hash_seed);
     bodies_init(&store->bodies);
+    kept_init(store);
     list_init(&store->bodies_handed);
     list_init(&store->pokes);
     list_init(&store->changed);
@@ -418,7 +447,7 @@ void store_figures(const struct store *store, struct store_figures *out)
         .records = log.records, .batches = log.batches, .syncs = log.syncs, .bytes_written = log.bytes_written,
         .segments = log.segments, .segments_free = log.segments_free, .segment_bytes = log_segment_bytes(store->log),
         .accounts = store->account_count, .mailboxes = store->mailbox_count, .messages = store->message_count,
-        .bodies = store->bodies.count,
+        .bodies = store->bodies.count, .bytes_moved = store->compaction.bytes_moved,
         .durable_position = log_durable_end(store->log), .checkpoint_position = checkpoint_position(store),
         .snapshot_position = store->snapshot.as_of, .is_snapshot_running = store->snapshot_writer != NULL,
     };

@@ -62,6 +62,9 @@ struct store_options {
     struct store_rider rider;
     uint64_t segment_bytes;             /* 0: default 64 MiB */
     uint64_t hash_seed[2];
+    uint32_t keep_expunged_s;           /* how long what is expunged can be brought back (store/kept.h); 0: not at all */
+    int64_t (*clock_ms)(void *clock);   /* Unix; NULL: it is as late as store_poll was told last */
+    void *clock;
     bool is_read_only;                  /* for inspection beside a running server: no lock, no thread, no write */
 };
 
@@ -74,6 +77,11 @@ int store_event_fd(const struct store *);
 /* Applies what has become durable and wakes watchers; does a bounded piece of background work (checkpoint, recycling)
  * when it is due. Returns true when there is background work left: call again soon. */
 bool store_poll(struct store *, int64_t now_ms);
+/* Moving what is alive out of segments that are mostly dead is kept to RECLAIM_BYTES_PER_S, so that it never competes with
+ * mail, and to RECLAIM_BYTES_PER_S_PRESSED while the disk is getting full. When store_poll returned false there may be such
+ * work all the same: call it again after that many milliseconds. 0: there is none. */
+enum { RECLAIM_BYTES_PER_S = 8 << 20, RECLAIM_BYTES_PER_S_PRESSED = 64 << 20 };
+int store_again_ms(const struct store *);
 enum rc store_settled(const struct store *, uint64_t wait);
 /* False with a 4.3.1 fault when the disk is too full to take size_bytes more: ask before taking a message. */
 bool store_has_room(const struct store *, uint64_t size_bytes, struct fault *);
@@ -194,6 +202,7 @@ struct store_message {
     uint16_t flags;
     uint32_t uid;
     uint32_t size;
+    uint32_t appended_s;        /* Unix seconds: since when it is in this mailbox; 0: not known */
 };
 
 /* A view is one session's stable numbering of a mailbox: sequence numbers change only in store_view_sync. The
@@ -314,6 +323,7 @@ struct store_figures {
     uint64_t durable_position, checkpoint_position;
     uint64_t snapshot_position;         /* the log gives everything back from here on: nothing behind it has been reclaimed */
     bool is_snapshot_running;
+    uint64_t bytes_moved;           /* out of segments that are mostly dead, since opening */
 };
 void store_figures(const struct store *, struct store_figures *);
 

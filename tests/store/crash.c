@@ -9,10 +9,13 @@
 #include "sim/disk.h"
 #include "support.h"
 
+#include "store/kept.h"
+
 #include <errno.h>
 
 #define NEVER UINT64_MAX
 enum { STEPS = 136, SMALL_SEGMENT = 32 << 10, STATE_MAX = 1 << 20 };
+enum { KEEP_S = 300 };               /* of 1160 that pass: what is expunged is forgotten before the end, and segments are emptied */
 
 struct rider {
     struct buf state;               /* of the model rider: its operations, one behind the other */
@@ -48,6 +51,14 @@ static void rider_load(void *self, struct store *store, uint64_t key, struct sli
     buf_append(&r->state, row);
 }
 
+/* With a disk that is nearly full expunged messages are given up early, and segments are emptied all the time. */
+static bool is_nearly_full;
+static int64_t nearly_full(void *self, const char *path)
+{
+    (void)self, (void)path;
+    return 4 * SMALL_SEGMENT;
+}
+
 struct run {
     struct disk *disk;
     struct file_ops ops;
@@ -59,7 +70,7 @@ struct run {
 static bool run_open(struct run *run, struct fault *fault)
 {
     struct store_options options = {
-        .dir = "/store", .files = &run->ops, .segment_bytes = SMALL_SEGMENT, .hash_seed = { 3, 4 },
+        .dir = "/store", .files = &run->ops, .segment_bytes = SMALL_SEGMENT, .hash_seed = { 3, 4 }, .keep_expunged_s = KEEP_S,
         .rider = { .self = &run->rider, .apply = rider_apply, .save = rider_save, .load = rider_load },
     };
     buf_clear(&run->rider.state);
@@ -78,6 +89,8 @@ static void run_init(struct run *run, uint64_t seed)
     *run = (struct run){ .disk = disk_new(seed, 0, true), .now_ms = 1000 };
     current_disk = run->disk;
     run->ops = disk_ops(run->disk);
+    if (is_nearly_full)
+        run->ops.free_bytes = nearly_full;
     buf_init(&run->rider.state, STATE_MAX);
     CHECK_INT(disk_make_dir(run->disk, "/store", 0700), 0);
     disk_power_cut(run->disk, DISK_LOSE_NOTHING);       /* the folder itself is there for good */
@@ -152,6 +165,54 @@ static void write_state(struct run *run, struct buf *out)
     buf_printf(out, "ledger %llu %llu %llu %llu %llu\n", (unsigned long long)ledger.delivered, (unsigned long long)ledger.appended,
                (unsigned long long)ledger.copied, (unsigned long long)ledger.expunged, (unsigned long long)ledger.removed);
     CHECK(!out->overflow);
+}
+
+/* ---- what is kept of expunged messages ---- */
+
+struct keeping {
+    struct store *store;
+    struct buf *out;
+};
+
+static bool write_kept(void *arg, const struct store_kept *kept)
+{
+    const struct keeping *k = arg;
+    if (kept->kind == KEPT_MAILBOX)
+        buf_printf(k->out, "%lld\tmailbox %llu is %.*s\n", (long long)kept->gone_s, (unsigned long long)kept->mailbox_id, SLICE_ARG(kept->name));
+    for (size_t i = 0; i < kept->count; i++) {
+        buf_printf(k->out, "%lld\tmailbox %llu uid %u flags %u kind %d body", (long long)kept->gone_s, (unsigned long long)kept->mailbox_id,
+                   kept->rows[i].uid, kept->rows[i].flags, kept->kind);
+        write_body(k->store, &kept->rows[i], k->out);
+    }
+    return true;
+}
+
+/* A line for each: when it went, TAB, what it is. */
+static void write_all_kept(struct run *run, struct buf *out)
+{
+    struct keeping k = { run->store, out };
+    struct fault fault = { 0 };
+    CHECK_INT(store_kept_each(run->store, 0, write_kept, &k, &fault), RC_OK);
+    CHECK(slice_find(buf_slice(out), SLICE("UNREADABLE")) == buf_len(out));
+}
+
+/* Whatever the reference kept at that step and whose time is not over must be there. When it is forgotten is the background's
+ * affair. */
+static void check_kept(struct run *run, struct slice want)
+{
+    struct buf have;
+    buf_init(&have, STATE_MAX);
+    write_all_kept(run, &have);
+    while (want.len > 0 && !is_nearly_full) {
+        struct slice line = slice_take_until(&want, '\n'), rest = line;
+        uint64_t gone_s = 0;
+        CHECK(slice_take_number(&rest, UINT32_MAX, &gone_s));
+        if ((int64_t)gone_s + KEEP_S <= run->now_ms / 1000 || slice_find(buf_slice(&have), rest) < buf_len(&have))
+            continue;
+        CHECK(false);
+        fprintf(stderr, "at %lld s not kept any more: %.*s\n", (long long)(run->now_ms / 1000), SLICE_ARG(line));
+    }
+    buf_free(&have);
 }
 
 /* ---- the workload ---- */
@@ -308,7 +369,7 @@ static void let_time_pass(struct run *run, size_t step)
     } while (f.is_snapshot_running);
 }
 
-static struct buf reference[STEPS + 1];
+static struct buf reference[STEPS + 1], reference_kept[STEPS + 1];
 static uint64_t reference_calls, workload_calls;     /* with and without writing down the states */
 
 static void run_reference(void)
@@ -318,7 +379,10 @@ static void run_reference(void)
     run_init(&run, 1);
     CHECK(run_open(&run, &fault));
     buf_init(&reference[0], STATE_MAX);
+    buf_init(&reference_kept[0], STATE_MAX);
     write_state(&run, &reference[0]);
+    struct store_kept_figures kept;
+    uint64_t calls_aside = 0, most_kept = 0;
     for (size_t step = 0; step < STEPS; step++) {
         uint64_t wait;
         enum rc rc = do_step(run.store, step, &wait);
@@ -328,13 +392,25 @@ static void run_reference(void)
         let_time_pass(&run, step);
         buf_init(&reference[step + 1], STATE_MAX);
         write_state(&run, &reference[step + 1]);
+        buf_init(&reference_kept[step + 1], STATE_MAX);
+        uint64_t calls = disk_calls(run.disk);
+        write_all_kept(&run, &reference_kept[step + 1]);
+        calls_aside += disk_calls(run.disk) - calls;
+        store_kept_figures(run.store, &kept);
+        most_kept = kept.messages > most_kept ? kept.messages : most_kept;
     }
-    reference_calls = disk_calls(run.disk);
+    CHECK(most_kept > (is_nearly_full ? 5 : 20));
+    CHECK(kept.forgotten_s > 400);              /* expiry and compaction are both in the calls that fail */
+    reference_calls = disk_calls(run.disk) - calls_aside;
     struct store_figures figures;
     store_figures(run.store, &figures);
-    CHECK(figures.segments - figures.segments_free <= 8);       /* snapshots and compaction: it would be 12 */
+    CHECK(figures.segments - figures.segments_free <= 10);      /* snapshots and compaction: it would be 12 */
     CHECK(figures.snapshot_position > 64);
-    fprintf(stderr, "%llu calls, %llu records, %llu segments of which %llu free, checkpoint at %llu of %llu\n", (unsigned long long)reference_calls,
+    CHECK(figures.bytes_moved > (is_nearly_full ? 2000 : 0));      /* compaction is in it too */
+    CHECK(is_nearly_full == (kept.given_up > 0));
+    fprintf(stderr, "%llu calls, %llu bytes moved, up to %llu kept, forgotten up to %lld of %lld s, %llu records, %llu segments of which %llu free, "
+            "checkpoint at %llu of %llu\n", (unsigned long long)reference_calls, (unsigned long long)figures.bytes_moved, (unsigned long long)most_kept,
+            (long long)kept.forgotten_s, (long long)(run.now_ms / 1000),
             (unsigned long long)figures.records, (unsigned long long)figures.segments, (unsigned long long)figures.segments_free,
             (unsigned long long)figures.checkpoint_position, (unsigned long long)figures.durable_position);
     CHECK(figures.checkpoint_position > 0);
@@ -380,6 +456,8 @@ static bool open_and_match(struct run *run, size_t from, size_t to, size_t *whic
         fprintf(stderr, "between steps %zu and %zu:\n%.*s\nwant one of, last:\n%.*s\n", from, to, SLICE_ARG(buf_slice(&state)),
                 SLICE_ARG(buf_slice(&reference[to])));
     buf_free(&state);
+    if (at <= to)
+        check_kept(run, buf_slice(&reference_kept[at]));
     *which = at;
     return at <= to;
 }
@@ -500,6 +578,8 @@ static void fail_at(uint64_t call, int error)
     }
     write_state(&run, &after);
     CHECK_SLICE(buf_slice(&after), buf_slice(&before));
+    buf_clear(&after);
+    write_all_kept(&run, &after);
     if (store_account_exists(run.store, 1)) {
         uint64_t wait;
         CHECK_INT(do_append(run.store, 99, "INBOX", 100, 0, &wait), RC_OK);
@@ -516,6 +596,7 @@ int main(int argc, char **argv)
 {
     uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, tried = 0;
     disk_vfs_install(&(struct disk_vfs_hooks){ .current = current });
+    is_nearly_full = argc > 2 && strcmp(argv[2], "nearly-full") == 0;
     CASE("without faults");
     run_reference();
     crash_at(NEVER, DISK_LOSE_ALL, 0);
@@ -533,6 +614,6 @@ int main(int argc, char **argv)
     fprintf(stderr, "a call failed %llu times, one in %llu of %llu\n", (unsigned long long)tried, (unsigned long long)stride,
             (unsigned long long)reference_calls);
     for (size_t i = 0; i <= STEPS; i++)
-        buf_free(&reference[i]);
+        buf_free(&reference[i]), buf_free(&reference_kept[i]);
     return check_done();
 }

@@ -85,7 +85,7 @@ static void delete_file(const char *dir, const char *name)
 /* ---- what is done to a copy of the folder ---- */
 
 static void do_nothing(const char *dir) { (void)dir; }
-static void newer_format(const char *dir) { run_sql(dir, "UPDATE meta SET value = 2 WHERE key = 'format'"); }
+static void newer_format(const char *dir) { run_sql(dir, "UPDATE meta SET value = 3 WHERE key = 'format'"); }
 static void other_database(const char *dir) { delete_file(dir, "state.db-wal"), delete_file(dir, "state.db"), run_sql(dir, "CREATE TABLE x (y)"); }
 static void no_database(const char *dir)
 {
@@ -112,7 +112,7 @@ static const struct {
 } cases[] = {
     { "a copy of the running store's folder, as after a kill",      do_nothing, RC_OK, "" },
     { "the log alone gives everything back",                        no_checkpoint, RC_OK, "" },
-    { "a newer format is refused with its number",                  newer_format, RC_PERM, "state.db has format 2, this version knows up to 1" },
+    { "a newer format is refused with its number",                  newer_format, RC_PERM, "state.db has format 3, this version knows up to 2" },
     { "another program's database is left alone",                   other_database, RC_PERM, "state.db is not a store of ours" },
     { "what is no database is left alone",                          no_database, RC_PERM, "state.db is damaged" },
     { "without checkpoint and beginning nothing can be done",       no_checkpoint_no_beginning, RC_PERM, "state.db is missing or empty" },
