@@ -61,6 +61,7 @@ struct config {
     bool full_mailbox_is_permanent; /* 552 5.2.2 instead of 452 4.2.2 */
     bool log_json;                  /* false: key=value */
     const char *log_file;           /* NULL: standard error */
+    uint32_t keep_expunged_s;       /* how long what is expunged can be brought back; default 7 days; 0: not at all */
     uint32_t history_days;          /* how long `thurn why` remembers; default 30 */
     const char *user;               /* prefix of the roles' users: "thurn" gives thurn-edge, ...; NULL: stay as started */
 };

@@ -29,6 +29,11 @@ const struct setting config_settings[] = {
     { "history", SETTING_DAYS, "30d", AT(history_days), .min = 0, .max = 3650,
       .text = "How long the life of a message that is done can still be shown by \"thurn why\"." },
 
+    { "store.keep_expunged", SETTING_DURATION, "7d", AT(keep_expunged_s), .min = 0, .max = 3650 * DAY,
+      .text = "How long a message that was expunged, a mailbox that was deleted and an account that was removed can be brought back by "
+              "\"thurn restore\" (an account for a day at least). It counts in no quota; when the disk gets full, the oldest is given up "
+              "early. 0: what is expunged is gone at once." },
+
     { "tls.certificate", SETTING_PATH, "none", AT(tls_certificate), .sample = "/etc/thurn/certificate.pem",
       .text = "The certificate and its chain, PEM. Without one there is no TLS, and so no login from other hosts." },
     { "tls.key", SETTING_PATH, "none", AT(tls_key), .sample = "/etc/thurn/key.pem",

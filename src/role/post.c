@@ -13,6 +13,7 @@
 #include "queue/ledger.h"
 #include "role/listener.h"
 #include "role/start.h"
+#include "store/kept.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,13 +48,27 @@ static void settle_waits(struct post *post)
     }
 }
 
+/* Expunged mail went before its time: the administrator should know, and find a larger disk. */
+static void tell_given_up(struct post *post)
+{
+    struct store_kept_figures kept;
+    store_kept_figures(post->store, &kept);
+    if (kept.given_up == post->kept_given_up)
+        return;
+    log_event(LOG_WARNING, "expunged-given-up", LOG_NUMBER("messages", kept.given_up - post->kept_given_up),
+              LOG_STR("why", "the disk is getting full: they can no longer be restored"));
+    post->kept_given_up = kept.given_up;
+}
+
 static void poll_store(struct post *post)
 {
     bool has_more = store_poll(post->store, loop_time_ms(post->loop));
+    tell_given_up(post);
     settle_waits(post);
     dispatch_poke(post->dispatch);              /* what became durable may be due, or may have freed a destination */
-    if (has_more)
-        loop_timer_set(post->loop, &post->background, BACKGROUND_MS);
+    int again_ms = has_more ? BACKGROUND_MS : store_again_ms(post->store);
+    if (again_ms > 0)
+        loop_timer_set(post->loop, &post->background, again_ms);
 }
 
 static void on_settle_task(struct loop_task *task) { settle_waits(LIST_ENTRY(task, struct post, settle_task)); }
@@ -236,6 +251,8 @@ static void out_is_lost(void *arg)
     channel_send(post->launcher, FRAME_CHANNEL_LOST, 0, (uint64_t)ROLE_OUT, (uint64_t)0);
 }
 
+static int64_t clock_ms(void *loop) { return loop_time_ms(loop); }
+
 /* At FRAME_START: the configuration and the channels are there, and nothing has been given up yet. */
 static enum rc start(void *self, struct fault *fault)
 {
@@ -247,6 +264,7 @@ static enum rc start(void *self, struct fault *fault)
     struct store_options store_options = {
         .dir = post->store_dir, .files = &file_ops_real, .rider = queue_rider(post->queue),
         .hash_seed = { post->hash_seed[0], post->hash_seed[1] },
+        .keep_expunged_s = post->config.keep_expunged_s, .clock_ms = clock_ms, .clock = post->loop,
     };
     if (store_open(&store_options, &post->store, fault) != RC_OK)
         return fault->rc;
@@ -311,6 +329,7 @@ static enum rc configure(struct post *post, struct slice text, struct fault *fau
             .self = post, .host_name = slice_from_str(post->config.host_name), .route = post_route_report,
         };
         queue_set_reporter(post->queue, &reporter);
+        store_keep_expunged(post->store, post->config.keep_expunged_s);
         dispatch_config(post->dispatch, &post->config);
     }
     if (post->auth != NULL && post->routing != NULL)
@@ -339,14 +358,18 @@ static void figures(void *self, struct buf *json)
     struct store_figures store;
     size_t recipients;
     size_t entries = queue_count(post->queue, &recipients);
+    struct store_kept_figures kept;
     store_figures(post->store, &store);
+    store_kept_figures(post->store, &kept);
     (void)buf_printf(json,
                      "{\"sessions\":%zu,\"accepted\":%llu,\"refused\":%llu,\"queued\":%zu,\"queued-recipients\":%zu,"
-                     "\"mailboxes\":%llu,\"messages\":%llu,\"records\":%llu,\"syncs\":%llu,\"bytes-written\":%llu,\"ledger\":{",
+                     "\"mailboxes\":%llu,\"messages\":%llu,\"records\":%llu,\"syncs\":%llu,\"bytes-written\":%llu,"
+                     "\"kept-expunged\":%llu,\"kept-expunged-bytes\":%llu,\"kept-expunged-given-up\":%llu,\"ledger\":{",
                      post->session_count, (unsigned long long)post->messages_accepted,
                      (unsigned long long)post->messages_refused, entries, recipients, (unsigned long long)store.mailboxes,
                      (unsigned long long)store.messages, (unsigned long long)store.records, (unsigned long long)store.syncs,
-                     (unsigned long long)store.bytes_written);
+                     (unsigned long long)store.bytes_written, (unsigned long long)kept.messages, (unsigned long long)kept.bytes,
+                     (unsigned long long)kept.given_up);
     struct ledger ledger;
     ledger_take(post->queue, post->store, false, &ledger);
     (void)ledger_write_json(&ledger, json);

@@ -81,6 +81,7 @@ struct post {
     int64_t stop_until_ms;
     uint64_t hash_seed[2];
     uint64_t messages_accepted, messages_refused;       /* figures */
+    uint64_t kept_given_up;             /* as the log has it */
 };
 
 /* For role_post_main and the tests, which play the launcher. */

@@ -135,6 +135,7 @@ static void test_presets(void)
     CHECK_INT(c.connections_max, 5000);
     CHECK_INT(c.connections_per_address_max, 50);
     CHECK_INT(c.history_days, 30);
+    CHECK_INT(c.keep_expunged_s, 7 * 24 * 3600);
     CHECK(!c.auth_without_tls_on_loopback && !c.dns_allow_loopback_mx && !c.full_mailbox_is_permanent && !c.log_json);
     CHECK_INT(c.dns_server_count, 0);
     CHECK_INT(c.route_count, 0);
