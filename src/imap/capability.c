@@ -32,6 +32,9 @@ static const struct {
     { "QRESYNC", IMAP_AFTER_LOGIN },                                /* RFC 7162 */
     { "ESEARCH", IMAP_AFTER_LOGIN },                                /* RFC 4731 */
     { "SEARCHRES", IMAP_AFTER_LOGIN },                              /* RFC 5182 */
+    { "SORT", IMAP_AFTER_LOGIN },                                   /* RFC 5256 */
+    { "SORT=DISPLAY", IMAP_AFTER_LOGIN },                           /* RFC 5957 */
+    { "ESORT", IMAP_AFTER_LOGIN },                                  /* RFC 5267 */
     { "WITHIN", IMAP_AFTER_LOGIN },                                 /* RFC 5032 */
     { "PARTIAL", IMAP_AFTER_LOGIN },                                /* RFC 9394 */
     { "STARTTLS", IMAP_WITH_STARTTLS },

@@ -4,19 +4,9 @@
  * What was found is in `found`, as sequence numbers: they stay what they are while the command runs. */
 #include "imap/search.h"
 
-struct search_job {
-    struct search_return returns;
-    struct search_key *root;
-    bool has_modseq;
-    uint64_t highest_modseq, first_modseq, last_modseq;
-    uint32_t next_seq;
-    bool has_failed;
-    struct imap_cursor at;      /* of the answer */
-};
-
 static struct uid_set *found(struct imap_session *s) { return &s->seqs; }
 
-static uint32_t number_of(struct imap_session *s, uint32_t seq)
+uint32_t imap_number_of(struct imap_session *s, uint32_t seq)
 {
     struct store_message message;
     if (!s->is_uid)
@@ -25,10 +15,10 @@ static uint32_t number_of(struct imap_session *s, uint32_t seq)
     return message.uid;
 }
 
-static enum imap_next done(struct imap_session *s)
+enum imap_next imap_search_done(struct imap_session *s, const char *text)
 {
     const struct search_job *job = s->job;
-    return job->has_failed ? imap_no(s, "SERVERBUG", "some messages could not be read") : imap_ok(s, "SEARCH completed");
+    return job->has_failed ? imap_no(s, "SERVERBUG", "some messages could not be read") : imap_ok(s, text);
 }
 
 /* ---- the answer of RFC 3501 -------------------------------------------------------------------------------------------- */
@@ -39,13 +29,13 @@ static enum imap_next answer(struct imap_session *s)
     uint32_t seq;
     for (unsigned work = 0; !imap_is_enough(s, work); work++) {
         if (imap_next_seq(found(s), &job->at, &seq)) {
-            imap_say(s, " %" PRIu32, number_of(s, seq));
+            imap_say(s, " %" PRIu32, imap_number_of(s, seq));
             continue;
         }
         if (job->has_modseq && found(s)->count > 0)
             imap_say(s, " (MODSEQ %" PRIu64 ")", job->highest_modseq);
         imap_say(s, "\r\n");
-        return done(s);
+        return imap_search_done(s, "SEARCH completed");
     }
     return imap_again(s, answer);
 }
@@ -68,7 +58,7 @@ static bool add_uids(struct imap_session *s, const struct uid_set *seqs, struct 
 static uint32_t last_of(const struct uid_set *set) { return set->ranges[set->count - 1].last; }
 
 /* RFC 5182 2.4: with MIN and MAX alone only these are kept. */
-static bool save(struct imap_session *s, const struct search_job *job)
+bool imap_search_save(struct imap_session *s, const struct search_job *job)
 {
     unsigned options = job->returns.options;
     const struct uid_set *all = found(s);
@@ -126,16 +116,21 @@ static uint64_t modseq_to_say(const struct search_job *job)
     }
 }
 
+void imap_say_esearch(struct imap_session *s)
+{
+    imap_say(s, "* ESEARCH (TAG \"%.*s\")%s", SLICE_ARG(s->tag), s->is_uid ? " UID" : "");
+}
+
 static bool say_results(struct imap_session *s, const struct search_job *job)
 {
     unsigned options = job->returns.options;
     const struct uid_set *all = found(s);
     bool ok = true;
-    imap_say(s, "* ESEARCH (TAG \"%.*s\")%s", SLICE_ARG(s->tag), s->is_uid ? " UID" : "");
+    imap_say_esearch(s);
     if ((options & RETURN_MIN) != 0 && all->count > 0)
-        imap_say(s, " MIN %" PRIu32, number_of(s, all->ranges[0].first));
+        imap_say(s, " MIN %" PRIu32, imap_number_of(s, all->ranges[0].first));
     if ((options & RETURN_MAX) != 0 && all->count > 0)
-        imap_say(s, " MAX %" PRIu32, number_of(s, last_of(all)));
+        imap_say(s, " MAX %" PRIu32, imap_number_of(s, last_of(all)));
     if ((options & RETURN_COUNT) != 0)
         imap_say(s, " COUNT %" PRIu64, uid_set_size(all));
     if ((options & RETURN_ALL) != 0 && all->count > 0) {
@@ -153,14 +148,14 @@ static bool say_results(struct imap_session *s, const struct search_job *job)
 static enum imap_next answer_extended(struct imap_session *s)
 {
     const struct search_job *job = s->job;
-    bool is_saved = (job->returns.options & RETURN_SAVE) == 0 || save(s, job);
+    bool is_saved = (job->returns.options & RETURN_SAVE) == 0 || imap_search_save(s, job);
     if (is_saved && job->returns.options != RETURN_SAVE && !say_results(s, job)) {
         s->is_closing = true;                   /* out of memory in the middle of a line */
         return IMAP_DONE;
     }
     if (!is_saved)
         return imap_no(s, "NOTSAVED", "there is no memory to keep the result");
-    return done(s);
+    return imap_search_done(s, "SEARCH completed");
 }
 
 /* ---- the search ------------------------------------------------------------------------------------------------------------ */
@@ -191,18 +186,12 @@ static enum imap_next search_on(struct imap_session *s)
     job->has_failed |= m.has_failed;
     if (job->next_seq <= count)
         return imap_again(s, search_on);
-    if (job->returns.is_extended)
-        return answer_extended(s);
-    imap_say(s, "* SEARCH");
-    return answer(s);
+    return job->then(s);
 }
 
-enum imap_next imap_cmd_search(struct imap_session *s)
+enum imap_next imap_search(struct imap_session *s, struct search_job *job, struct slice charset, imap_run *then)
 {
-    struct search_job *job = ARENA_NEW(&s->arena, struct search_job);
-    if (job == NULL)
-        return imap_no(s, "UNAVAILABLE", "out of memory");
-    switch (imap_parse_search(s, &job->returns, &job->root, &job->has_modseq)) {
+    switch (imap_parse_search(s, charset, &job->root, &job->has_modseq)) {
     case SEARCH_GOOD:
         break;
     case SEARCH_BAD:
@@ -215,6 +204,32 @@ enum imap_next imap_cmd_search(struct imap_session *s)
     if (job->has_modseq)
         imap_enable_condstore(s);
     job->next_seq = 1;
+    job->then = then;
     s->job = job;
     return search_on(s);
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------------------- */
+
+static enum imap_next begin_answer(struct imap_session *s)
+{
+    const struct search_job *job = s->job;
+    if (job->returns.is_extended)
+        return answer_extended(s);
+    imap_say(s, "* SEARCH");
+    return answer(s);
+}
+
+enum imap_next imap_cmd_search(struct imap_session *s)
+{
+    struct search_job *job = ARENA_NEW(&s->arena, struct search_job);
+    struct slice charset = SLICE("UTF-8");
+    if (job == NULL)
+        return imap_no(s, "UNAVAILABLE", "out of memory");
+    if (!imap_parse_space(&s->args) || !imap_parse_returns(&s->args, &job->returns))
+        return imap_bad_syntax(s);
+    if (slice_take_prefix_nocase(&s->args.in, SLICE("CHARSET "))
+        && (!imap_parse_astring(&s->args, &charset) || !imap_parse_space(&s->args)))
+        return imap_bad_syntax(s);
+    return imap_search(s, job, charset, begin_answer);
 }

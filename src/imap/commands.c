@@ -30,6 +30,7 @@ static const struct imap_command commands[] = {
     { SLICE_INIT("SEARCH"),       IMAP_SELECTED,   true,  false, true,  imap_cmd_search },         /* RFC 3501 6.4.4 */
     { SLICE_INIT("SELECT"),       IMAP_ANY,        false, false, false, imap_cmd_select },         /* RFC 3501 6.3.1 */
     { SLICE_INIT("SETQUOTA"),     IMAP_ANY,        false, false, false, imap_cmd_setquota },       /* RFC 9208 4.4 */
+    { SLICE_INIT("SORT"),         IMAP_SELECTED,   true,  false, true,  imap_cmd_sort },           /* RFC 5256 3 */
     { SLICE_INIT("STARTTLS"),     IMAP_ANY,        false, false, false, imap_cmd_logged_in },
     { SLICE_INIT("STATUS"),       IMAP_ANY,        false, false, false, imap_cmd_status },         /* RFC 3501 6.3.10 */
     { SLICE_INIT("STORE"),        IMAP_SELECTED,   true,  false, true,  imap_cmd_store },          /* RFC 3501 6.4.6 */

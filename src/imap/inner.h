@@ -20,6 +20,7 @@ enum {
     IMAP_TEXT_SOON = 64 * 1024,                 /* a command that has written so much gives way */
     IMAP_TEXT_MAX = 64 * 1024 * 1024,           /* expunges and flag changes of a huge mailbox may wait as text */
     IMAP_ARENA_MAX = 16 * 1024 * 1024,          /* arguments of one command: bounded by IMAP_COMMAND_MAX already */
+    IMAP_WORK_MAX = 512 * 1024 * 1024,          /* what SORT and THREAD remember: about a million subjects and names */
     IMAP_WORK_UNITS = 20000,                    /* cheap steps before others get their turn */
 };
 
@@ -77,6 +78,7 @@ struct imap_session {
     struct uid_set uids;                        /* the same as UIDs, in ranges that hold no message outside seqs */
     struct uid_set from_uids, to_uids, modified;
     struct buf scratch;
+    struct arena work_arena;                    /* for commands that remember something of every message */
     struct arena scratch_arena;                 /* for one message at a time */
     struct imap_message message;
     uint64_t wait;
@@ -197,7 +199,7 @@ void imap_append_abandon(struct imap_session *);
 imap_run imap_cmd_append, imap_cmd_capability, imap_cmd_check, imap_cmd_close, imap_cmd_copy, imap_cmd_create, imap_cmd_delete,
     imap_cmd_enable, imap_cmd_examine, imap_cmd_expunge, imap_cmd_fetch, imap_cmd_getquota, imap_cmd_getquotaroot, imap_cmd_id, imap_cmd_idle, imap_cmd_list,
     imap_cmd_logged_in, imap_cmd_logout, imap_cmd_lsub, imap_cmd_move, imap_cmd_namespace, imap_cmd_noop, imap_cmd_rename,
-    imap_cmd_search, imap_cmd_select, imap_cmd_setquota, imap_cmd_status, imap_cmd_store, imap_cmd_subscribe, imap_cmd_unselect,
+    imap_cmd_search, imap_cmd_select, imap_cmd_setquota, imap_cmd_sort, imap_cmd_status, imap_cmd_store, imap_cmd_subscribe, imap_cmd_unselect,
     imap_cmd_unsubscribe;
 
 #endif

@@ -32,8 +32,10 @@ struct search_return {
 };
 
 enum search_syntax { SEARCH_GOOD, SEARCH_BAD, SEARCH_BAD_CHARSET };
-/* "[RETURN (...) ][CHARSET x ]key key ...": one AND. has_modseq: a MODSEQ key is in it. */
-enum search_syntax imap_parse_search(struct imap_session *, struct search_return *, struct search_key **, bool *has_modseq);
+/* "RETURN (...) ", or nothing. */
+bool imap_parse_returns(struct imap_parser *, struct search_return *);
+/* "key key ..." to the end of the command: one AND. has_modseq: a MODSEQ key is in it. */
+enum search_syntax imap_parse_search(struct imap_session *, struct slice charset, struct search_key **, bool *has_modseq);
 
 struct search_message {
     struct imap_session *session;
@@ -43,5 +45,28 @@ struct search_message {
     bool has_failed;            /* something could not be read: what was asked of it counts as not found */
 };
 bool imap_search_matches(struct search_message *, const struct search_key *);
+
+/* ---- the search itself (cmd_search.c), which SORT and THREAD begin with ---- */
+
+struct search_job {
+    struct search_return returns;
+    struct search_key *root;
+    bool has_modseq;
+    uint64_t highest_modseq, first_modseq, last_modseq;
+    uint32_t next_seq;
+    bool has_failed;            /* some messages could not be read */
+    imap_run *then;
+    struct imap_cursor at;      /* of the answer */
+};
+/* Parses the criteria and looks at all messages; goes on with `then` when those found are in s->seqs. The job is s->job. */
+enum imap_next imap_search(struct imap_session *, struct search_job *, struct slice charset, imap_run *then);
+/* The tagged answer. */
+enum imap_next imap_search_done(struct imap_session *, const char *text);
+/* "* ESEARCH (TAG "a")[ UID]": what follows is the caller's. */
+void imap_say_esearch(struct imap_session *);
+/* The message as the client counts. */
+uint32_t imap_number_of(struct imap_session *, uint32_t seq);
+/* Keeps the result as "$". False: out of memory. */
+bool imap_search_save(struct imap_session *, const struct search_job *);
 
 #endif

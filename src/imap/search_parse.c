@@ -305,7 +305,7 @@ static bool parse_return(struct imap_parser *p, struct search_return *r)
     return option != RETURN_PARTIAL || (imap_parse_space(p) && imap_parse_partial(p, &r->partial));
 }
 
-static bool parse_returns(struct imap_parser *p, struct search_return *r)
+bool imap_parse_returns(struct imap_parser *p, struct search_return *r)
 {
     if (!slice_take_prefix_nocase(&p->in, SLICE("RETURN (")))
         return true;
@@ -323,15 +323,9 @@ static bool parse_returns(struct imap_parser *p, struct search_return *r)
     return imap_parse_byte(p, ')') && imap_parse_space(p);
 }
 
-enum search_syntax imap_parse_search(struct imap_session *s, struct search_return *r, struct search_key **root, bool *has_modseq)
+enum search_syntax imap_parse_search(struct imap_session *s, struct slice charset, struct search_key **root, bool *has_modseq)
 {
     struct search_parser sp = { s, &s->args, false };
-    struct slice charset = SLICE("UTF-8");
-    if (!imap_parse_space(&s->args) || !parse_returns(&s->args, r))
-        return SEARCH_BAD;
-    if (slice_take_prefix_nocase(&s->args.in, SLICE("CHARSET "))
-        && (!imap_parse_astring(&s->args, &charset) || !imap_parse_space(&s->args)))
-        return SEARCH_BAD;
     if (!slice_equal_nocase(charset, SLICE("UTF-8")) && !slice_equal_nocase(charset, SLICE("US-ASCII")))
         return SEARCH_BAD_CHARSET;
     *root = new_key(&sp, SEARCH_AND);

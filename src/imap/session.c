@@ -29,6 +29,7 @@ struct imap_session *imap_session_new(const struct imap_session_options *options
     buf_init(&s->scratch, SCRATCH_MAX);
     arena_init(&s->arena, IMAP_ARENA_MAX);
     arena_init(&s->scratch_arena, SCRATCH_MAX);
+    arena_init(&s->work_arena, IMAP_WORK_MAX);
     arena_init(&s->selected.keyword_arena, KEYWORDS_MAX * (KEYWORD_BYTES_MAX + 1));
     imap_message_init(&s->message, options->store);
     uid_set_init(&s->seqs);
@@ -58,6 +59,7 @@ void imap_session_free(struct imap_session *s)
     imap_input_free(&s->input);
     arena_free(&s->arena);
     arena_free(&s->scratch_arena);
+    arena_free(&s->work_arena);
     arena_free(&s->selected.keyword_arena);
     arena_free(&s->lifetime);
     free(s);
@@ -97,6 +99,7 @@ static void end_command(struct imap_session *s)
     uid_set_free(&s->to_uids);
     uid_set_free(&s->modified);
     buf_free(&s->scratch);
+    arena_free(&s->work_arena);
     arena_free(&s->scratch_arena);
     imap_input_reset(&s->input);
 }
