@@ -52,6 +52,7 @@ bool net_put(struct net_end *, const void *, size_t, int64_t timeout_ms);       
 /* A line without its CRLF; -1: no line came. */
 int net_line(struct net_end *, char *line, size_t size, int64_t timeout_ms);
 void net_close(struct net_end *);
+void net_adopt(struct net_end *);       /* from now on the running process's, which closes it when it ends */
 struct net_end *net_serve(struct sim_host *, const char *address, uint16_t port);       /* listens */
 struct net_end *net_next(struct net_end *listener, int64_t timeout_ms);                 /* accepts */
 

@@ -40,6 +40,12 @@ static struct net_end *keep(struct net_end *end)
     return end;
 }
 
+void net_adopt(struct net_end *end)
+{
+    list_remove(&end->kept);
+    (void)keep(end);
+}
+
 static int64_t until(int64_t timeout_ms) { return timeout_ms < 0 ? INT64_MAX : sim_now_us() + timeout_ms * 1000; }
 
 /* False: the time. */
