@@ -86,7 +86,7 @@ size_t deliveries_begin(struct reader *, uint64_t *parent);
 bool delivery_read(struct reader *, struct static_delivery *);
 
 /* One recipient's part of an OP_OUTCOME. */
-enum { OUTCOME_IS_REMOTE = 1, OUTCOME_IS_ATTEMPT = 2, OUTCOME_IS_DELAY_TOLD = 4 };
+enum { OUTCOME_IS_REMOTE = 1, OUTCOME_IS_ATTEMPT = 2, OUTCOME_IS_DELAY_TOLD = 4, OUTCOME_IS_DEATH = 8 };
 enum untold { TOLD_OR_NOT_WANTED = 0, UNTOLD_NULL_SENDER = 1, UNTOLD_NO_ROUTE = 2 };
 struct outcome_item {
     size_t index;
@@ -130,7 +130,12 @@ struct recipient {                  /* 64 bytes */
     uint8_t state;
     uint8_t flags;
 };
-enum { RECIPIENT_DELAY_TOLD = 1, RECIPIENT_RECORDING = 2 };     /* recording: an operation about it is on its way to the log */
+enum {
+    RECIPIENT_DELAY_TOLD = 1,
+    RECIPIENT_RECORDING = 2,        /* an operation about it is on its way to the log */
+    RECIPIENT_SUSPECT = 4,          /* the last attempt ended with the death of who tried */
+    RECIPIENT_KEPT_FLAGS = RECIPIENT_DELAY_TOLD | RECIPIENT_SUSPECT,        /* in rows */
+};
 
 struct entry {
     uint64_t id, body_id, body_size;
@@ -208,6 +213,7 @@ struct queue {
     struct list ready;              /* destinations that may start a job now, in turn */
     struct heap waiting;            /* destinations by when they may */
     size_t active;
+    size_t active_suspects;         /* of these: one at most */
     uint32_t last_job;
     int64_t no_room_until_ms;
     int64_t now_ms;                 /* as of the last queue_next_job */

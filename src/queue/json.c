@@ -227,7 +227,7 @@ static void write_outcome(struct buf *out, struct op *op, const struct names *na
     struct outcome_item item;
     if (!outcome_head_read(&op->rest, &head) || !outcome_item_read(&op->rest, &item))
         return;
-    const char *event = item.flags & OUTCOME_IS_ATTEMPT ? "attempt" : item.flags & OUTCOME_IS_DELAY_TOLD ? "delayed" : "ended";
+    const char *event = item.flags & OUTCOME_IS_DEATH ? "died" : item.flags & OUTCOME_IS_ATTEMPT ? "attempt" : item.flags & OUTCOME_IS_DELAY_TOLD ? "delayed" : "ended";
     text_member(out, "event", slice_from_str(event));
     text_member(out, "tls", head.tls);
     text_member(out, "mx", head.mx);

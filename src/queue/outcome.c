@@ -178,6 +178,35 @@ void queue_job_lost(struct queue *q, const struct queue_job *job, int64_t now_ms
         recipient_settle(q, entry, &entry->recipients[job->recipients[i]], QUEUE_DUE, now_ms);
 }
 
+enum rc queue_job_died(struct queue *q, const struct queue_job *job, int64_t now_ms, uint64_t random, size_t *set_aside, uint64_t *wait,
+                       struct fault *f)
+{
+    static const struct slice again = SLICE_INIT("the process that delivers died while it tried this; it is tried once more, by itself");
+    static const struct slice no_more = SLICE_INIT("set aside: the process that delivers died twice while it tried this; \"thurn queue release\" lets it go on");
+    struct entry *entry = queue_entry_get(q, job->entry);
+    must(entry != NULL && job->recipient_count > 0);
+    schedule_job_ended(q, job, JOB_LOST, SLICE_NONE, now_ms, random);
+    arena_rewind(q->work);
+    struct decision decisions[QUEUE_JOB_RECIPIENTS_MAX] = { 0 };
+    const struct queue_entry *unpacked = entry_unpack(entry, q->work);
+    *set_aside = 0;
+    for (size_t i = 0; i < job->recipient_count; i++) {
+        const struct recipient *r = &entry->recipients[job->recipients[i]];
+        bool is_second = (r->flags & RECIPIENT_SUSPECT) != 0;
+        *set_aside += is_second;
+        decisions[i].item = (struct outcome_item){
+            .index = job->recipients[i], .state = is_second ? QUEUE_HELD : QUEUE_DUE, .flags = OUTCOME_IS_DEATH, .esc = ESC(4, 3, 0),
+            .text = is_second ? no_more : again,
+            .due_ms = now_ms + schedule_back_off((int64_t)q->options.retry_first_s * 1000, (int64_t)q->options.retry_max_s * 1000, 0, random),
+        };
+    }
+    if (unpacked == NULL) {
+        back_to_due(q, job->entry, decisions, job->recipient_count, now_ms);
+        return fault_no_memory(f);
+    }
+    return outcome_record(q, unpacked, &(struct outcome_head){ 0 }, decisions, job->recipient_count, now_ms, wait, f);
+}
+
 /* ---- time ------------------------------------------------------------------------------------------------------------- */
 
 /* Due, not being recorded, and not about to be tried: a later attempt decides about those by itself. */
@@ -272,7 +301,10 @@ void apply_outcome(struct queue *q, struct op *op)
             if (r->attempts < UINT16_MAX)
                 r->attempts++;
             r->attempt_ms = op->time_ms;
+            r->flags &= (uint8_t)~RECIPIENT_SUSPECT;
         }
+        if (item.flags & OUTCOME_IS_DEATH)
+            r->flags |= RECIPIENT_SUSPECT;
         if (item.flags & OUTCOME_IS_DELAY_TOLD)
             r->flags |= RECIPIENT_DELAY_TOLD;
         recipient_settle(q, entry, r, item.state, item.due_ms);

@@ -246,7 +246,7 @@ static bool write_row(const struct entry *entry, struct buf *row)
     for (size_t i = 0; i < entry->count; i++) {
         const struct recipient *r = &entry->recipients[i];
         buf_append_byte(row, (char)(r->state == QUEUE_TRYING ? QUEUE_DUE : r->state));
-        buf_append_byte(row, (char)(r->flags & RECIPIENT_DELAY_TOLD));
+        buf_append_byte(row, (char)(r->flags & RECIPIENT_KEPT_FLAGS));
         write_number(row, r->attempts);
         write_number(row, r->esc);
         write_number(row, (uint64_t)r->attempt_ms);
@@ -260,7 +260,7 @@ static bool write_row(const struct entry *entry, struct buf *row)
 static bool read_row_recipient(struct queue *q, struct reader *r, struct recipient *to)
 {
     uint8_t state = read_u8(r);
-    to->flags = (uint8_t)(read_u8(r) & RECIPIENT_DELAY_TOLD);
+    to->flags = (uint8_t)(read_u8(r) & RECIPIENT_KEPT_FLAGS);
     to->attempts = (uint16_t)read_number(r, UINT16_MAX);
     to->esc = (uint32_t)read_number(r, UINT32_MAX);
     to->attempt_ms = (int64_t)read_number(r, INT64_MAX);

@@ -4,6 +4,10 @@
  * mailboxes and what the queue keeps. Entries and histories are memory built from the log and checkpointed with the store.
  * Message ids are 64-bit: milliseconds of acceptance << 20 | count, always rising; people see them in base 32.
  *
+ * A message whose handling killed the role that delivers twice in a row is set aside: held, with the reason, until an administrator
+ * releases it (then it has one more try). After the first death those that were being tried go on as suspects, later and one
+ * at a time, so that a second death can be laid at one door; an attempt that comes to its end clears them.
+ *
  * States of a recipient:  due -> trying -> delivered | bounced | due again;  held <-> due;  any but trying -> deleted.
  * "trying" is never on disk: after a crash a recipient that was being tried is due. That is the one window in which a
  * remote may get a message twice (its 250 came, our record of it did not); it is as long as one log write.
@@ -115,10 +119,11 @@ void queue_set_destination(struct queue *, queue_destination *, void *arg);     
 enum { QUEUE_JOB_RECIPIENTS_MAX = 100 };
 struct queue_job {
     uint64_t entry;                 /* id */
-    struct slice destination;       /* until queue_job_done or queue_job_lost */
+    struct slice destination;       /* until queue_job_done, _died or _lost */
     size_t recipients[QUEUE_JOB_RECIPIENTS_MAX];         /* indexes */
     size_t recipient_count;
     uint32_t number;                /* of this job, unique while it runs */
+    bool is_suspect;                /* the last attempt for these ended with the death of who tried */
 };
 /* The next job that may start now, marked as trying; RC_NONE: nothing is due (or limits are reached). A destination that
  * does not answer is probed by one job at a time. Everything random (jitter, order) comes from `random`. */
@@ -157,6 +162,9 @@ enum rc queue_job_done(struct queue *, const struct queue_job *, const struct sm
                        const struct queue_attempt *, int64_t now_ms, uint64_t random, uint64_t *wait, struct fault *);
 /* The job came to nothing (out died, shutdown): its recipients are due again at once. */
 void queue_job_lost(struct queue *, const struct queue_job *, int64_t now_ms);
+/* Who tried died while the job ran: its recipients are due again after a while, or, when it is the second time in a row, held
+ * (*set_aside: how many). As queue_job_done otherwise. */
+enum rc queue_job_died(struct queue *, const struct queue_job *, int64_t now_ms, uint64_t random, size_t *set_aside, uint64_t *wait, struct fault *);
 /* Success DSNs for recipients delivered locally at once (NOTIFY=SUCCESS) are made by the acceptor: */
 enum rc queue_report_local(struct queue *, const struct queue_new *, const struct slice *recipients, const unsigned *notify, const struct slice *orcpt, size_t count,
                            uint64_t body_id, uint64_t body_size, int64_t now_ms, uint64_t *wait, struct fault *);

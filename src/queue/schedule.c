@@ -11,7 +11,10 @@
 
 #include <stdlib.h>
 
-enum { NO_ROOM_MS = 10000 };        /* ask the store again whether an outcome could be recorded */
+enum {
+    NO_ROOM_MS = 10000,             /* ask the store again whether an outcome could be recorded */
+    SUSPECT_MS = 1000,              /* while one suspect is being tried the others come again after this */
+};
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
 uint64_t random_next(uint64_t *state)
@@ -180,7 +183,7 @@ static void wake(struct queue *q, int64_t now_ms)
     }
 }
 
-/* All recipients of the first due one's message that go the same way and are due too. */
+/* All recipients of the first due one's message that go the same way and are due too, and are suspects or not as it is. */
 static void collect(struct destination *d, int64_t now_ms, struct queue_job *job)
 {
     struct recipient *first = (struct recipient *)(void *)heap_first(&d->due);      /* node is its first member */
@@ -188,14 +191,31 @@ static void collect(struct destination *d, int64_t now_ms, struct queue_job *job
     job->entry = entry->id;
     job->destination = destination_key(d);
     job->recipient_count = 0;
+    job->is_suspect = (first->flags & RECIPIENT_SUSPECT) != 0;
     for (size_t i = 0; i < entry->count && job->recipient_count < QUEUE_JOB_RECIPIENTS_MAX; i++) {
         struct recipient *r = &entry->recipients[i];
-        if (r->destination != d || !heap_holds(&r->node) || r->node.key > now_ms)
+        if (r->destination != d || !heap_holds(&r->node) || r->node.key > now_ms || ((r->flags & RECIPIENT_SUSPECT) != 0) != job->is_suspect)
             continue;
         heap_remove(&d->due, &r->node);
         r->state = QUEUE_TRYING;
         job->recipients[job->recipient_count++] = i;
     }
+}
+
+/* The destination whose turn it is, behind suspects that have to wait for another one; NULL: none. */
+static struct destination *next_destination(struct queue *q, int64_t now_ms)
+{
+    while (!list_is_empty(&q->ready)) {
+        struct destination *d = LIST_ENTRY(q->ready.next, struct destination, ready);
+        struct recipient *first = (struct recipient *)(void *)heap_first(&d->due);
+        list_remove(&d->ready);
+        if (q->active_suspects == 0 || !(first->flags & RECIPIENT_SUSPECT))
+            return d;
+        heap_remove(&d->due, &first->node);
+        must(heap_add(&d->due, &first->node, now_ms + SUSPECT_MS));
+        destination_place(q, d, now_ms);
+    }
+    return NULL;
 }
 
 enum rc queue_next_job(struct queue *q, int64_t now_ms, uint64_t random, struct queue_job *job)
@@ -212,12 +232,14 @@ enum rc queue_next_job(struct queue *q, int64_t now_ms, uint64_t random, struct 
         q->no_room_until_ms = now_ms + NO_ROOM_MS;
         return RC_NONE;
     }
-    struct destination *d = LIST_ENTRY(q->ready.next, struct destination, ready);
-    list_remove(&d->ready);
+    struct destination *d = next_destination(q, now_ms);
+    if (d == NULL)
+        return RC_NONE;
     collect(d, now_ms, job);
     job->number = ++q->last_job;
     d->active++;
     q->active++;
+    q->active_suspects += job->is_suspect;
     destination_place(q, d, now_ms);
     return RC_OK;
 }
@@ -255,6 +277,7 @@ void schedule_job_ended(struct queue *q, const struct queue_job *job, enum job_e
     must(d != NULL && d->active > 0 && q->active > 0);
     d->active--;
     q->active--;
+    q->active_suspects -= job->is_suspect;
     switch (end) {
     case JOB_DEAD:
         destination_died(q, d, why, now_ms, random);

@@ -64,11 +64,29 @@ static void job_lost(struct dispatch_job *j)
     job_free(j);
 }
 
-static void all_lost(struct dispatch *d)
+/* `out` died while it had this job: it may have died of it. */
+static void job_died(struct dispatch_job *j)
+{
+    struct dispatch *d = j->dispatch;
+    struct fault fault;
+    size_t set_aside;
+    uint64_t wait;
+    enum rc rc = queue_job_died(d->options.queue, &j->job, now_ms(d), random_u64(), &set_aside, &wait, &fault);
+    if (rc != RC_OK)
+        log_fault(LOG_ERROR, "outcome-not-recorded", &fault);
+    else if (set_aside > 0)
+        log_event(LOG_ERROR, "message-set-aside", LOG_STR("id", j->id), LOG_NUMBER("recipients", set_aside),
+                  LOG_STR("why", "out died twice while it tried this message: it is held"));
+    else
+        log_event(LOG_WARNING, "attempt-died", LOG_STR("id", j->id), LOG_STR("why", "out died while it tried this message"));
+    job_free(j);
+}
+
+static void all_end(struct dispatch *d, void (*end)(struct dispatch_job *))
 {
     struct dispatch_job *j;
     for (size_t at = 0; (j = map_next_u64(&d->jobs, &at, NULL)) != NULL;)
-        job_lost(j);
+        end(j);
 }
 
 static const char *outcome_word(enum rc rc)
@@ -293,11 +311,11 @@ static void tell_lost(const struct dispatch *d)
         d->options.lost(d->options.lost_arg);
 }
 
-static void channel_drop(struct dispatch *d)
+static void channel_drop(struct dispatch *d, void (*end)(struct dispatch_job *))
 {
     struct channel *channel = d->channel;
     d->channel = NULL;
-    all_lost(d);
+    all_end(d, end);
     if (channel != NULL)
         channel_free(channel);
 }
@@ -315,7 +333,7 @@ static void on_frame(void *arg, struct channel *channel, struct frame *frame)
     if (makes_sense)
         return;
     log_event(LOG_ERROR, "bad-frame", LOG_STR("from", "out"), LOG_STR("frame", frame_name(frame->type)));
-    channel_drop(d);
+    channel_drop(d, job_lost);
     tell_lost(d);
 }
 
@@ -333,7 +351,7 @@ static void on_closed(void *arg, struct channel *channel, const char *why)
     if (!d->is_stopping)
         log_event(LOG_WARNING, "channel-lost", LOG_STR("role", "out"), LOG_STR("why", why));
     d->channel = NULL;                                  /* it frees itself */
-    all_lost(d);
+    all_end(d, d->is_stopping ? job_lost : job_died);
     tell_lost(d);
 }
 
@@ -360,7 +378,7 @@ void dispatch_free(struct dispatch *d)
 {
     if (d == NULL)
         return;
-    channel_drop(d);
+    channel_drop(d, job_lost);
     loop_task_drop(&d->start_task);
     loop_timer_stop(d->options.loop, &d->wake);
     loop_timer_stop(d->options.loop, &d->tick);
@@ -371,7 +389,7 @@ void dispatch_free(struct dispatch *d)
 void dispatch_channel(struct dispatch *d, int fd)
 {
     struct channel_owner owner = { .frame = on_frame, .flushed = on_flushed, .closed = on_closed, .arg = d };
-    channel_drop(d);
+    channel_drop(d, job_died);          /* its end has not been read yet */
     d->channel = channel_new(d->options.loop, fd, &owner);
     must(d->channel != NULL);
     dispatch_poke(d);

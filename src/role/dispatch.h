@@ -1,9 +1,9 @@
 /* The part of the post role that hands what is due to `out`: queue jobs become FRAME_JOB and its followers on the channel
  * to `out`, bodies are read from the store as `out` asks for them, outcomes go back into the queue.
  *
- * Nothing here parses what a remote said: it comes as fields of frames and is kept as bytes. When the channel is lost all
- * its jobs are due again at once (queue_job_lost); a new channel continues. Timers for retries and for queue_tick are
- * here too, so the role only has to poke. */
+ * Nothing here parses what a remote said: it comes as fields of frames and is kept as bytes. When the channel is lost
+ * `out` has died, maybe of one of its jobs (queue_job_died): a message that was under way twice is set aside. A new channel
+ * continues. Timers for retries and for queue_tick are here too, so the role only has to poke. */
 #ifndef THURN_ROLE_DISPATCH_H
 #define THURN_ROLE_DISPATCH_H
 
@@ -24,7 +24,7 @@ struct dispatch_options {
 
 struct dispatch *dispatch_new(const struct dispatch_options *);     /* NULL: out of memory */
 void dispatch_free(struct dispatch *);                              /* jobs that run become lost */
-/* A new channel to out (the descriptor is taken); an older one is closed and its jobs are due again. */
+/* A new channel to out (the descriptor is taken); an older one is closed: who was at its other end has died. */
 void dispatch_channel(struct dispatch *, int fd);
 /* Something may be due: call after store_poll, and after an administrator's action. Cheap. */
 void dispatch_poke(struct dispatch *);

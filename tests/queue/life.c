@@ -151,6 +151,101 @@ static void retried(void)
     fixture_close(&fx);
 }
 
+static size_t die(struct fixture *fx, const struct queue_job *job, int64_t now_ms)
+{
+    size_t set_aside = 99;
+    CHECK_INT(queue_job_died(fx->queue, job, now_ms, 1, &set_aside, &fx->wait, &fx->fault), RC_OK);
+    fake_poll(fx->store);
+    return set_aside;
+}
+
+static void died(void)
+{
+    struct fixture fx;
+    struct queue_job job;
+    fixture_open(&fx, NULL);
+    CASE("who tries dies: the message is due again, later");
+    uint64_t id = fixture_add(&fx, "me@home.example", "a@x.example b@y.example", NOTIFY_NEVER, START);
+    job = next_job(&fx, START);
+    CHECK_INT(job.is_suspect, false);
+    CHECK_INT(die(&fx, &job, START), 0);
+    const struct queue_recipient *r = &queue_find(fx.queue, id)->recipients[job.recipients[0]];
+    CHECK_INT(r->state, QUEUE_DUE);
+    CHECK(r->due_ms > START + 60000 && strstr(arena_str(&fx.arena, r->last_text), "tried once more") != NULL);
+    CASE("the other recipient has nothing to do with it");
+    struct queue_job other = next_job(&fx, START);
+    CHECK(other.recipients[0] != job.recipients[0] && !other.is_suspect);
+    fixture_done(&fx, &other, RC_OK, 250, "ok", false, START);
+    CHECK(nothing_due(&fx, START));
+
+    CASE("a second death in a row sets it aside, also when the memory of the first is in the log or in the checkpoint alone");
+    fixture_reopen(&fx, SIZE_MAX);
+    CHECK_INT(fake_checkpoint(fx.store), RC_OK);
+    fixture_reopen(&fx, SIZE_MAX);
+    job = next_job(&fx, START + HOUR);
+    CHECK_INT(job.is_suspect, true);
+    CHECK_INT(die(&fx, &job, START + HOUR), 1);
+    r = &queue_find(fx.queue, id)->recipients[job.recipients[0]];
+    CHECK_INT(r->state, QUEUE_HELD);
+    CHECK(strstr(arena_str(&fx.arena, r->last_text), "set aside") != NULL);
+    CHECK(nothing_due(&fx, START + 10 * 24 * HOUR));
+    struct buf why;
+    buf_init(&why, 1 << 20);
+    CHECK_INT(queue_why(fx.queue, id, START, &why, &fx.fault), RC_OK);
+    buf_append_byte(&why, '\0');
+    CHECK(strstr(buf_slice(&why).ptr, "\"event\":\"died\"") != NULL && strstr(buf_slice(&why).ptr, "\"state\":\"held\"") != NULL);
+    buf_free(&why);
+
+    CASE("released it has one more try, not two");
+    CHECK_INT(queue_act(fx.queue, id, QUEUE_RELEASE, START + HOUR, &fx.wait, &fx.fault), RC_OK);
+    fake_poll(fx.store);
+    job = next_job(&fx, START + HOUR);
+    CHECK_INT(die(&fx, &job, START + HOUR), 1);
+    CHECK_INT(queue_find(fx.queue, id)->recipients[job.recipients[0]].state, QUEUE_HELD);
+
+    CASE("an attempt that comes to its end clears it");
+    CHECK_INT(queue_act(fx.queue, id, QUEUE_RELEASE, START + HOUR, &fx.wait, &fx.fault), RC_OK);
+    fake_poll(fx.store);
+    job = next_job(&fx, START + HOUR);
+    fixture_done(&fx, &job, RC_TEMP, 450, "later", false, START + HOUR);
+    job = next_job(&fx, START + 10 * HOUR);
+    CHECK_INT(job.is_suspect, false);
+    CHECK_INT(die(&fx, &job, START + 10 * HOUR), 0);
+    CHECK_INT(queue_find(fx.queue, id)->recipients[job.recipients[0]].state, QUEUE_DUE);
+    fixture_close(&fx);
+}
+
+static void suspects(void)
+{
+    struct fixture fx;
+    struct queue_job jobs[5], again[5];
+    size_t count = 0;
+    fixture_open(&fx, NULL);
+    CASE("of several that were under way one at a time is tried again, so that a second death can be laid at one door");
+    for (int i = 0; i < 4; i++)
+        fixture_add(&fx, "me@home.example", i % 2 == 0 ? "a@x.example" : "b@y.example", NOTIFY_NEVER, START);
+    while (count < 4 && queue_next_job(fx.queue, START, 1, &jobs[count]) == RC_OK)
+        count++;
+    CHECK_INT(count, 4);
+    for (size_t i = 0; i < count; i++)
+        CHECK_INT(die(&fx, &jobs[i], START), 0);
+    int64_t now = START + HOUR;
+    for (size_t i = 0; i < 4; i++, now += 2000) {
+        again[i] = next_job(&fx, now);
+        CHECK(again[i].is_suspect);
+        CHECK(nothing_due(&fx, now));
+        CHECK(i == 3 || (queue_wake_ms(fx.queue) > now && queue_wake_ms(fx.queue) <= now + 1000));
+        CASE("... while mail that is not suspect goes on beside it");
+        uint64_t fresh = fixture_add(&fx, "me@home.example", "a@x.example", NOTIFY_NEVER, now);
+        struct queue_job beside = next_job(&fx, now);
+        CHECK(beside.entry == fresh && !beside.is_suspect);
+        fixture_done(&fx, &beside, RC_OK, 250, "ok", false, now);
+        fixture_done(&fx, &again[i], RC_OK, 250, "ok", false, now);
+    }
+    CHECK_INT(queue_count(fx.queue, NULL), 0);
+    fixture_close(&fx);
+}
+
 static void reported(void)
 {
     struct fixture fx;
@@ -396,6 +491,8 @@ int main(void)
     ids();
     delivered();
     retried();
+    died();
+    suspects();
     reported();
     notify();
     time_passes();

@@ -655,7 +655,7 @@ static void lost(void)
     static const struct reply silent[] = { { "MAIL", "" }, { "RCPT", "" }, { "DATA", "" }, { NULL, NULL } };
     struct world w;
     struct server mx2 = { .address = "127.0.0.32", .replies = silent };
-    CASE("when out dies its jobs are due again, and a new out does them");
+    CASE("when out dies its jobs are due again, after a while, and a new out does them");
     server_open(&mx2);
     world_open(&w, NULL);
     uint64_t id = submit(&w, "a@one.example");
@@ -664,6 +664,10 @@ static void lost(void)
     static const struct reply none[] = { { NULL, NULL } };
     mx2.replies = none;
     connect_roles(&w);
+    fake_poll(w.fx.store);
+    CHECK(queue_find(w.fx.queue, id)->recipients[0].due_ms > loop_time_ms(loop));
+    CHECK_INT(queue_act(w.fx.queue, id, QUEUE_RETRY, loop_time_ms(loop), &w.fx.wait, &w.fx.fault), RC_OK);
+    fake_poll(w.fx.store);
     run_until(&w, all_settled);
     CHECK_INT(queue_count(w.fx.queue, NULL), 0);
     CHECK(heard(&mx2, "RCPT TO:<a@one.example>"));
