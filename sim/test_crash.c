@@ -1,6 +1,6 @@
-/* A crash at every system call. One small scenario (a server starts, takes three messages, one of them for another server, and has one
- * of them read) is run again and again: each time one call is where the power goes, where the process that makes it is killed, or where
- * it fails with an error that it may fail with. Afterwards everything that was answered 250 must be there, unaltered.
+/* A crash at every system call. One small scenario (a server starts, three messages are delivered and then read) is run again and
+ * again: each time one call is where the power goes, where the process that makes it is killed, or where it fails with an error that
+ * it may fail with. Afterwards everything that was answered 250 must be there, unaltered.
  *
  *     sim_crash [FIRST [STEP [LAST]]]      calls to crash at; the default is a selection
  *     sim_crash --trace CALL HOW           tells the story of one: HOW is power, kill or the number of the error */
