@@ -144,6 +144,12 @@ static void on_relink(struct loop_timer *timer)
         process_is_ready(process);
 }
 
+static void relink_later(struct process *process)
+{
+    process->relink.expired = on_relink;
+    loop_timer_set(process->launcher->loop, &process->relink, LAUNCHER_RELINK_MS);
+}
+
 /* Mostly the other one has died, and the channel comes with its successor. When both live (a malformed frame, or too much that
  * waited) they get another one, after a while: a role that has lost its mind must not keep all others busy. */
 static void link_lost(struct process *process, uint64_t role, uint64_t index)
@@ -155,8 +161,7 @@ static void link_lost(struct process *process, uint64_t role, uint64_t index)
         if (other->role != role || other->index != index || !process->is_linked[i])
             continue;
         process->is_linked[i] = other->is_linked[own] = false;
-        process->relink.expired = on_relink;
-        loop_timer_set(launcher->loop, &process->relink, LAUNCHER_RELINK_MS);
+        relink_later(process);
     }
 }
 
@@ -222,16 +227,19 @@ enum rc process_start(struct process *process, struct fault *fault)
     return rc;
 }
 
-static void link_two(struct process *a, struct process *b)
+/* False: no descriptors; later then. */
+static bool link_two(struct process *a, struct process *b)
 {
     struct fault fault;
     int fds[2];
     if (channel_pair(fds, &fault) != RC_OK) {
         log_fault(LOG_ERROR, "channel", &fault);
-        return;
+        relink_later(a);
+        return false;
     }
     channel_send_fd(a->channel, fds[0], FRAME_CHANNEL, 0, (uint64_t)b->role, (uint64_t)b->index);
     channel_send_fd(b->channel, fds[1], FRAME_CHANNEL, 0, (uint64_t)a->role, (uint64_t)a->index);
+    return true;
 }
 
 static bool are_linked(const struct process *a, const struct process *b)
@@ -251,8 +259,7 @@ void process_is_ready(struct process *process)
         if (other->state != PROCESS_READY || !process_is_running(other) || process->is_linked[i] ||
             !(are_linked(process, other) || are_linked(other, process)))
             continue;
-        process->is_linked[i] = other->is_linked[own] = true;
-        link_two(process, other);
+        process->is_linked[i] = other->is_linked[own] = link_two(process, other);
     }
 }
 
