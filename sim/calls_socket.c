@@ -73,7 +73,7 @@ ssize_t __wrap_write(int fd, const void *data, size_t len)
 
 int __wrap_fcntl64(int fd, int command, long argument)
 {
-    int error = sim_enter("fcntl");
+    int error = sim_enter(command == F_DUPFD_CLOEXEC ? "dup" : "fcntl");
     struct sim_file *file = sim_fd(fd);
     if (error != 0 || file == NULL)
         return (int)call_result(error != 0 ? -error : -EBADF);

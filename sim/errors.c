@@ -13,6 +13,7 @@ static const struct {
     { "asprintf",       { ENOMEM } },
     { "calloc",         { ENOMEM } },
     { "close",          { EINTR } },
+    { "dup",            { EMFILE } },
     { "epoll_create1",  { EMFILE } },
     { "epoll_wait",     { EINTR } },
     { "eventfd",        { EMFILE } },

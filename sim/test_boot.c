@@ -99,6 +99,6 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "boot: a seed does not decide what happens\n");
         return EXIT_FAILURE;
     }
-    (void)printf("boot: %llu calls\n", (unsigned long long)sim_calls());
+    (void)printf("boot: %llu calls, %016llx\n", (unsigned long long)sim_calls(), (unsigned long long)first);
     return EXIT_SUCCESS;
 }

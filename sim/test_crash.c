@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { MESSAGES = 3, LIMIT_S = 600, STEP = 97 };
 enum how { POWER, KILL, ERROR };
@@ -26,6 +28,7 @@ static struct {
     bool is_done;
     struct node *node;
     const char *call;
+    char answer[1024];          /* the last */
 } plan;
 
 static const struct node_options options = { .host_name = "mail.one.example", .address = "192.0.2.1", .edges = 1 };
@@ -78,12 +81,12 @@ static int care(void *arg)
 /* An answer that begins so, to a line; false: another, or none. */
 static bool ask(struct net_end *end, const char *line, const char *answer)
 {
-    char got[1024], sent[1024];
+    char *got = plan.answer, sent[1024];
     int len = snprintf(sent, sizeof(sent), "%s\r\n", line);
     if (line[0] != '\0' && !net_put(end, sent, (size_t)len, 30000))
         return false;
     do
-        if (net_line(end, got, sizeof(got), 30000) < 0)
+        if (net_line(end, got, sizeof(plan.answer), 30000) < 0)
             return false;
     while (strlen(got) > 3 && got[3] == '-');
     sim_trace("C: %.40s / S: %s", line, got);
@@ -135,18 +138,18 @@ static int which(struct net_end *end)
 static bool read_all(struct net_end *end, unsigned found[MESSAGES])
 {
     char line[64];
-    if (!ask(end, "", "+OK") || !ask(end, "USER alice@one.example", "+OK") || !ask(end, "PASS secret", "+OK"))
+    unsigned count;
+    if (!ask(end, "", "+OK") || !ask(end, "USER alice@one.example", "+OK") || !ask(end, "PASS secret", "+OK") || !ask(end, "STAT", "+OK") ||
+        sscanf(plan.answer, "+OK %u", &count) != 1)
         return false;
-    for (unsigned i = 1; i < 32; i++) {
+    for (unsigned i = 1; i <= count; i++) {
         (void)snprintf(line, sizeof(line), "RETR %u", i);
-        if (!ask(end, line, "+OK"))
-            return ask(end, "QUIT", "+OK");
-        int number = which(end);
+        int number = ask(end, line, "+OK") ? which(end) : -1;
         if (number < 0)
             return false;
         found[number]++;
     }
-    return false;
+    return ask(end, "QUIT", "+OK");
 }
 
 static int check(void *arg)
@@ -220,25 +223,44 @@ static int tell(const char *at, const char *how)
     return EXIT_SUCCESS;
 }
 
+enum { HAPPENED = 0, FAILED = 1, DID_NOT_HAPPEN = 3 };
+
+/* In a process of its own, which a failure ends. */
+static int run_apart(uint64_t at, enum how how, unsigned error_index)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        run(at, how, error_index);
+        _exit(plan.has_happened ? HAPPENED : DID_NOT_HAPPEN);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+        return FAILED;
+    if (WEXITSTATUS(status) == FAILED)
+        (void)fprintf(stderr, "sim_crash: --trace %llu %s tells this story\n\n", (unsigned long long)at,
+                      how == POWER ? "power" : how == KILL ? "kill" : (char[]){ (char)('0' + error_index), '\0' });
+    return WEXITSTATUS(status);
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t count = 0;
+    unsigned long long count = 0, failures = 0;
     if (argc == 4 && strcmp(argv[1], "--trace") == 0)
         return tell(argv[2], argv[3]);
     run(0, POWER, 0);
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, step = argc > 2 ? strtoull(argv[2], NULL, 10) : STEP;
     uint64_t last = argc > 3 ? strtoull(argv[3], NULL, 10) : plan.calls;
     for (uint64_t at = first; at <= last; at += step) {
-        run(at, POWER, 0);
-        run(at, KILL, 0);
+        failures += run_apart(at, POWER, 0) == FAILED;
+        failures += run_apart(at, KILL, 0) == FAILED;
         count += 2;
-        for (unsigned i = 0; i < 8; i++) {
-            run(at, ERROR, i);
-            if (!plan.has_happened)
-                break;
-            count++;
+        int result = HAPPENED;
+        for (unsigned i = 0; i < 8 && result != DID_NOT_HAPPEN; i++) {
+            result = run_apart(at, ERROR, i);
+            failures += result == FAILED;
+            count += result == HAPPENED;
         }
     }
-    (void)printf("crash: %llu crashes, calls up to %llu\n", (unsigned long long)count, (unsigned long long)last);
-    return EXIT_SUCCESS;
+    (void)printf("crash: %llu crashes at calls up to %llu, %llu failures\n", count, (unsigned long long)last, failures);
+    return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
