@@ -23,7 +23,6 @@
  *   modseq      modseqs rise, and every visible change has a new one
  *   flags       flags are what the acknowledged commands made of them
  *   undead      what was expunged, refused or deleted stays away
- *   resync      a client that was away and asks for what changed knows what one knows that reads everything
  *   unsettled   every recipient ends delivered or told of the failure */
 #ifndef THURN_SIM_TRUTH_H
 #define THURN_SIM_TRUTH_H
@@ -66,7 +65,7 @@ void truth_sink_new(struct truth *, const char *address, const char *host);
 /* size: about how many bytes of text; the exact text follows from token, from and size. */
 uint64_t truth_message_new(struct truth *, uint64_t chance, const char *from, size_t size);
 bool truth_message_text(const struct truth *, uint64_t token, struct buf *);
-/* The token in a text or header block; 0: none. Of a report: that of the message that it is about. */
+/* The token in a text or header block; 0: it is no message of ours, so a report on one. */
 uint64_t truth_token_of(struct slice text);
 
 /* A transaction: begin before MAIL, a recipient as soon as its RCPT has been sent and not been refused, sent before the first byte of
@@ -155,22 +154,5 @@ struct truth_figures {
     uint64_t messages, recipients, done, refused, unknown, arrived, doubled_in_window, bounced, copies, changes, listings, texts;
 };
 struct truth_figures truth_figures(const struct truth *);
-
-/* ---- a client's memory of a mailbox, for resynchronisation (RFC 7162) ---------------------------------------------------- */
-
-struct truth_cache;
-struct truth_cache *truth_cache_new(struct truth *, struct truth_mailbox *);
-uint64_t truth_cache_modseq(const struct truth_cache *);        /* CHANGEDSINCE this; 0: knows nothing yet */
-uint32_t truth_cache_uidvalidity(const struct truth_cache *);
-void truth_cache_clear(struct truth_cache *);
-/* A resynchronisation: begin with what SELECT said; then each changed message; then the UIDs that are there (with QRESYNC: vanished
- * ones instead); then each message as a reading of everything gives it, in the same view; end compares. */
-void truth_cache_begin(struct truth_cache *, uint32_t uidvalidity, uint32_t uidnext, uint64_t highest_modseq);
-void truth_cache_changed(struct truth_cache *, uint32_t uid, uint32_t flags, uint64_t modseq);
-void truth_cache_present(struct truth_cache *, uint32_t uid);
-void truth_cache_vanished(struct truth_cache *, uint32_t first, uint32_t last);
-void truth_cache_full(struct truth_cache *, uint32_t uid, uint32_t flags, uint64_t modseq);
-/* uses_present: UIDs that were not named by _present are gone. */
-void truth_cache_end(struct truth_cache *, bool uses_present);
 
 #endif

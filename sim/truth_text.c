@@ -60,7 +60,7 @@ static size_t find_field(struct slice text)
     return at < text.len ? at + 1 : at;
 }
 
-uint64_t truth_token_of(struct slice text)
+static uint64_t first_token(struct slice text)
 {
     size_t at = find_field(text);
     char digits[17];
@@ -69,6 +69,17 @@ uint64_t truth_token_of(struct slice text)
     char *end;
     uint64_t token = strtoull(digits, &end, 16);
     return end == digits + 16 ? token : 0;
+}
+
+static bool is_report(struct slice text)
+{
+    struct slice head = slice_sub(text, 0, slice_find(text, SLICE("\r\n\r\n")));
+    return slice_find_nocase(head, SLICE("multipart/report")) < head.len;
+}
+
+uint64_t truth_token_of(struct slice text)
+{
+    return is_report(text) ? 0 : first_token(text);
 }
 
 /* ---- held against what was sent ------------------------------------------------------------------------------------------ */
@@ -163,7 +174,7 @@ static void read_groups(struct truth *t, struct truth_message *message, struct s
 void truth_report_check(struct truth *t, const char *receiver, struct slice text, bool counts)
 {
     t->figures.texts++;
-    uint64_t token = truth_token_of(text);
+    uint64_t token = first_token(text);
     struct truth_message *message = truth_message_find(t, token);
     if (message == NULL) {
         truth_broken(t, "altered: %s has a message of %zu bytes without a token of ours, and no report on one", receiver, text.len);
@@ -171,7 +182,7 @@ void truth_report_check(struct truth *t, const char *receiver, struct slice text
     }
     if (!slice_equal_nocase(slice_from_str(message->from), slice_from_str(receiver)))
         truth_broken(t, "misplaced: %s got a report on message %016llx of %s", receiver, (unsigned long long)token, message->from);
-    if (slice_find_nocase(text, SLICE("multipart/report")) == text.len)
+    if (!is_report(text))
         truth_broken(t, "altered: %s has message %016llx with other bytes before its header", receiver, (unsigned long long)token);
     else if (counts)
         read_groups(t, message, text, receiver);

@@ -597,7 +597,7 @@ static void copies(void)
     BROKEN(w, "unsettled");
 }
 
-/* ---- mailboxes, caches ----------------------------------------------------------------------------------------------------------- */
+/* ---- mailboxes -------------------------------------------------------------------------------------------------------------------- */
 
 static const char born[] = "INBOX\0Drafts\0Sent\0Archive\0Junk\0Trash\0New";
 
@@ -637,60 +637,6 @@ static void mailboxes(void)
     BROKEN(w, "lost");
 }
 
-static void round_of(struct truth_cache *cache, bool names_change, bool names_present, uint32_t flags)
-{
-    truth_cache_begin(cache, 7, 3, 10 + flags);
-    if (names_change)
-        truth_cache_changed(cache, 1, flags, 10 + flags);
-    if (names_present)
-        truth_cache_present(cache, 1);
-    if (names_present)
-        truth_cache_full(cache, 1, flags, 10 + flags);
-    truth_cache_end(cache, true);
-}
-
-static void caches(void)
-{
-    CASE("one that is told of every change knows the truth");
-    struct world w = world_new();
-    struct truth_cache *cache = truth_cache_new(w.t, w.inbox);
-    round_of(cache, true, true, 0);
-    round_of(cache, false, true, 0);
-    round_of(cache, true, true, 1);
-    round_of(cache, false, false, 2);           /* expunged */
-    KEPT(w);
-
-    CASE("one that is not told of a change does not");
-    w = world_new();
-    cache = truth_cache_new(w.t, w.inbox);
-    round_of(cache, true, true, 0);
-    round_of(cache, false, true, 1);
-    BROKEN(w, "resync");
-
-    CASE("nor one that is not told of a message");
-    w = world_new();
-    cache = truth_cache_new(w.t, w.inbox);
-    round_of(cache, false, true, 0);
-    BROKEN(w, "resync");
-
-    CASE("nor one that is not told of an expunge");
-    w = world_new();
-    cache = truth_cache_new(w.t, w.inbox);
-    round_of(cache, true, true, 0);
-    truth_cache_begin(cache, 7, 3, 12);
-    truth_cache_end(cache, false);
-    BROKEN(w, "resync");
-
-    CASE("with VANISHED it is");
-    w = world_new();
-    cache = truth_cache_new(w.t, w.inbox);
-    round_of(cache, true, true, 0);
-    truth_cache_begin(cache, 7, 3, 12);
-    truth_cache_vanished(cache, 1, 1);
-    truth_cache_end(cache, false);
-    KEPT(w);
-}
-
 int main(void)
 {
     arrivals();
@@ -702,6 +648,5 @@ int main(void)
     expunges();
     copies();
     mailboxes();
-    caches();
     return check_done();
 }
