@@ -81,6 +81,17 @@ void truth_disturbed(struct truth *t, const char *name)
     truth_host_named(t, name)->disturbed++;
 }
 
+void truth_disturbing(struct truth *t, const char *name, bool begins)
+{
+    struct truth_host *host = truth_host_named(t, name);
+    if (begins) {
+        host->whiles++;
+        host->disturbed += ANY_NUMBER;
+    } else {
+        host->whiles--;
+    }
+}
+
 static bool same_address(const char *a, const char *b)
 {
     return slice_equal_nocase(slice_from_str(a), slice_from_str(b));
@@ -169,7 +180,16 @@ void truth_submit_begin(struct truth *t, uint64_t token, const char *via)
         message->via = truth_host_named(t, via);
 }
 
-/* How often a record of a remote 250 may have been lost between the two hosts, up to now. */
+/* How often a record of a remote 250 may have been lost between the two hosts, up to now; and what of it may still happen. */
+static uint64_t whiles(const struct truth *t, const struct truth_message *message, const struct truth_host *to)
+{
+    uint64_t sum = message->via->whiles + (to != NULL && to != message->via ? to->whiles : 0);
+    for (const struct truth_host *host = t->hosts; host != NULL; host = host->next)
+        if (strcmp(host->name, "*") == 0)
+            sum += host->whiles;
+    return sum;
+}
+
 static uint64_t disturbances(const struct truth *t, const struct truth_message *message, const struct truth_host *to)
 {
     uint64_t sum = message->via->disturbed + (to != NULL && to != message->via ? to->disturbed : 0);
@@ -192,6 +212,14 @@ uint64_t truth_disturbances(const struct truth *t, const struct truth_owed *owed
     return disturbances(t, owed->message, to) - owed->disturbed_at_begin;
 }
 
+bool truth_was_disturbed(const struct truth *t, const struct truth_message *message)
+{
+    const struct truth_account *account = truth_account_find(t, message->from);
+    const struct truth_sink *sink = sink_find(t, message->from);
+    const struct truth_host *home = account != NULL ? account->host : sink != NULL ? sink->host : NULL;
+    return home != message->via && disturbances(t, message, home) > 0;
+}
+
 void truth_submit_rcpt(struct truth *t, uint64_t token, const char *address)
 {
     struct truth_message *message = message_of(t, token);
@@ -200,7 +228,7 @@ void truth_submit_rcpt(struct truth *t, uint64_t token, const char *address)
     struct truth_owed *owed = truth_alloc(t, sizeof *owed);
     *owed = (struct truth_owed){ .next = message->owed, .message = message, .address = truth_keep(t, address),
                                  .account = truth_account_find(t, address), .sink = sink_find(t, address) };
-    owed->disturbed_at_begin = disturbances(t, message, destination(owed));
+    owed->disturbed_at_begin = disturbances(t, message, destination(owed)) - whiles(t, message, destination(owed)) * ANY_NUMBER;
     message->owed = owed;
     t->figures.recipients++;
     if (owed->account != NULL) {
@@ -311,6 +339,21 @@ static bool sender_is_told(const struct truth *t, const struct truth_message *me
     return truth_account_find(t, message->from) != NULL || sink_find(t, message->from) != NULL;
 }
 
+static bool is_open(const struct truth *t, const struct truth_owed *owed)
+{
+    return owed->has_ended && owed->answer == TRUTH_DONE && owed->arrived == 0 && owed->failed == 0 && sender_is_told(t, owed->message);
+}
+
+uint64_t truth_open(const struct truth *t)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < TOKEN_BUCKETS; i++)
+        for (const struct truth_message *message = t->by_token[i]; message != NULL; message = message->next)
+            for (const struct truth_owed *owed = message->owed; owed != NULL; owed = owed->next)
+                count += is_open(t, owed);
+    return count;
+}
+
 static void settle_owed(struct truth *t, const struct truth_owed *owed)
 {
     const struct truth_message *message = owed->message;
@@ -318,11 +361,9 @@ static void settle_owed(struct truth *t, const struct truth_owed *owed)
     bool is_local = destination(owed) == message->via;
     if (owed->arrived > 0 && owed->failed > 0 && truth_disturbances(t, owed) == 0)
         truth_broken(t, "doubled: message %016llx has come to %s and its sender was told that it has not", token, owed->address);
-    if (!owed->has_ended || owed->answer != TRUTH_DONE || owed->arrived > 0)
-        return;
-    if (is_local)
+    if (owed->arrived == 0 && is_local && owed->has_ended && owed->answer == TRUTH_DONE)
         truth_broken(t, "lost: message %016llx was acknowledged by %s for %s and is not there", token, message->via->name, owed->address);
-    else if (owed->failed == 0 && sender_is_told(t, message))
+    else if (is_open(t, owed))
         truth_broken(t, "unsettled: message %016llx was acknowledged by %s for %s: neither arrived nor reported to %s", token,
                      message->via->name, owed->address, message->from);
 }

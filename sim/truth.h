@@ -80,6 +80,10 @@ void truth_submit_end(struct truth *, uint64_t token, const char *address, enum 
 void truth_sink_took(struct truth *, const char *address, struct slice text);
 /* Something at this host may have cost it its record of a remote 250. "*": at every host. */
 void truth_disturbed(struct truth *, const char *host);
+/* The same for a while, during which it may happen any number of times. */
+void truth_disturbing(struct truth *, const char *host, bool begins);
+/* Recipients that were promised, and of whom nothing has been seen yet. */
+uint64_t truth_open(const struct truth *);
 
 /* ---- mailboxes: what commands make of them ----------------------------------------------------------------------------- */
 
@@ -88,6 +92,7 @@ void truth_disturbed(struct truth *, const char *host);
 struct truth_mailbox *truth_mailbox_find(const struct truth_account *, const char *name);
 /* Iterate: NULL starts. Also those that may or may not exist. */
 struct truth_mailbox *truth_mailbox_next(const struct truth_account *, const struct truth_mailbox *);
+struct truth *truth_of_mailbox(const struct truth_mailbox *);
 const char *truth_mailbox_name(const struct truth_mailbox *);
 bool truth_mailbox_is_sure(const struct truth_mailbox *);       /* it exists under this name, without doubt */
 /* One client at a time creates, renames or deletes; while it does nobody has to find it. */

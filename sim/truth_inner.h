@@ -4,12 +4,13 @@
 
 #include "sim/truth.h"
 
-enum { TOKEN_BUCKETS = 4096, UID_BUCKETS = 256, BLOCK_BYTES = 1 << 20 };
+enum { TOKEN_BUCKETS = 4096, UID_BUCKETS = 256, BLOCK_BYTES = 1 << 20, ANY_NUMBER = 10000 };
 
 struct truth_host {
     struct truth_host *next;
     const char *name;
-    uint64_t disturbed;         /* how often */
+    uint64_t disturbed;         /* how often; a while of it counts as ANY_NUMBER */
+    unsigned whiles;            /* that have begun and not ended */
 };
 
 /* One recipient of one message. */
@@ -117,6 +118,7 @@ const char *truth_keep(struct truth *, const char *);
 void truth_broken(struct truth *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct truth_host *truth_host_named(struct truth *, const char *name);
 uint64_t truth_disturbances(const struct truth *, const struct truth_owed *);
+bool truth_was_disturbed(const struct truth *, const struct truth_message *);        /* a report on it may come twice */
 struct truth_message *truth_message_find(const struct truth *, uint64_t token);
 struct truth_owed *truth_owed_find(const struct truth_message *, const char *address);
 /* A copy arrives at the account; false (and told) when it may not. */

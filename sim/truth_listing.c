@@ -1,15 +1,10 @@
 /* What readers see, held against what must and what may be there. */
 #include "sim/truth_inner.h"
 
-static struct truth *truth_of(const struct truth_mailbox *mailbox)
-{
-    return mailbox->account->truth;
-}
-
 void truth_listing_begin(struct truth_listing *l, struct truth_mailbox *mailbox, uint64_t since, bool has_flags)
 {
     *l = (struct truth_listing){ .mailbox = mailbox, .since = since, .has_flags = has_flags };
-    truth_of(mailbox)->figures.listings++;
+    truth_of_mailbox(mailbox)->figures.listings++;
 }
 
 /* ---- the mailbox's own numbers ------------------------------------------------------------------------------------------- */
@@ -17,7 +12,7 @@ void truth_listing_begin(struct truth_listing *l, struct truth_mailbox *mailbox,
 void truth_listing_state(struct truth_listing *l, uint32_t uidvalidity, uint32_t uidnext, uint64_t highest_modseq)
 {
     struct truth_mailbox *mailbox = l->mailbox;
-    struct truth *t = truth_of(mailbox);
+    struct truth *t = truth_of_mailbox(mailbox);
     const char *name = mailbox->name, *address = mailbox->account->address;
     if (mailbox->uidvalidity != 0 && uidvalidity != 0 && mailbox->uidvalidity != uidvalidity)
         truth_broken(t, "uid: UIDVALIDITY of %s of %s was %u and is %u", name, address, mailbox->uidvalidity, uidvalidity);
@@ -52,7 +47,7 @@ static struct truth_copy *expected(struct truth_mailbox *mailbox, uint64_t token
 static struct truth_copy *first_seen(struct truth_listing *l, uint32_t uid, uint64_t token)
 {
     struct truth_mailbox *mailbox = l->mailbox;
-    struct truth *t = truth_of(mailbox);
+    struct truth *t = truth_of_mailbox(mailbox);
     if (mailbox->whole < l->since && uid < mailbox->whole_uidnext)
         truth_broken(t, "uid: %u appears in %s of %s, where UIDNEXT was %u before", uid, mailbox->name, mailbox->account->address, mailbox->whole_uidnext);
     struct truth_copy *copy = expected(mailbox, token);
@@ -80,7 +75,7 @@ static struct truth_copy *first_seen(struct truth_listing *l, uint32_t uid, uint
 
 static void check_presence(const struct truth_listing *l, struct truth_copy *copy)
 {
-    struct truth *t = truth_of(l->mailbox);
+    struct truth *t = truth_of_mailbox(l->mailbox);
     char text[200];
     if (copy->presence == COPY_GONE && copy->changed < l->since)
         truth_broken(t, "undead: %s was expunged and is back", truth_copy_text(copy, text));
@@ -93,12 +88,13 @@ static void check_presence(const struct truth_listing *l, struct truth_copy *cop
 
 static void check_flags(const struct truth_listing *l, struct truth_copy *copy, uint32_t flags)
 {
-    struct truth *t = truth_of(l->mailbox);
+    struct truth *t = truth_of_mailbox(l->mailbox);
     char text[200];
     if (copy->changed >= l->since)
         return;                                             /* it shows some moment on the way */
-    bool may_be_other = copy->flags_in_doubt || copy->guessed_from != COPY_SURE;
-    if (flags != copy->flags && !(may_be_other && flags == copy->flags_other))
+    if (copy->guessed_from == COPY_MAYBE && !copy->was_seen)
+        copy->flags = copy->flags_other = flags;            /* which of several copies it is shows later */
+    if (flags != copy->flags && !(copy->flags_in_doubt && flags == copy->flags_other))
         truth_broken(t, "flags: %s has %#x instead of %#x", truth_copy_text(copy, text), flags, copy->flags);
     if (!copy->flags_in_doubt || copy->is_claimed)
         return;
@@ -110,7 +106,7 @@ static void check_flags(const struct truth_listing *l, struct truth_copy *copy, 
 
 static void check_modseq(const struct truth_listing *l, const struct truth_copy *copy, uint32_t flags, uint64_t modseq)
 {
-    struct truth *t = truth_of(l->mailbox);
+    struct truth *t = truth_of_mailbox(l->mailbox);
     char text[200];
     if (modseq == 0 || !copy->was_seen || copy->seen >= l->since || copy->seen_modseq == 0)
         return;
@@ -123,7 +119,7 @@ static void check_modseq(const struct truth_listing *l, const struct truth_copy 
 
 void truth_listing_message(struct truth_listing *l, uint32_t uid, uint64_t token, uint32_t flags, uint64_t modseq)
 {
-    struct truth *t = truth_of(l->mailbox);
+    struct truth *t = truth_of_mailbox(l->mailbox);
     char text[200];
     l->count++;
     struct truth_copy *copy = truth_copy_find(l->mailbox, uid);
@@ -156,7 +152,7 @@ bool truth_listing_knows(const struct truth_listing *l, uint32_t uid, uint64_t *
 
 static void not_named(const struct truth_listing *l, struct truth_copy *copy)
 {
-    struct truth *t = truth_of(l->mailbox);
+    struct truth *t = truth_of_mailbox(l->mailbox);
     char text[200];
     switch (copy->presence) {
     case COPY_SURE:
@@ -193,7 +189,7 @@ static void check_arrivals(const struct truth_listing *l)
 void truth_listing_end(struct truth_listing *l)
 {
     struct truth_mailbox *mailbox = l->mailbox;
-    struct truth *t = truth_of(mailbox);
+    struct truth *t = truth_of_mailbox(mailbox);
     for (struct truth_copy *copy = mailbox->copies; copy != NULL; copy = copy->next)
         if (copy->changed < l->since && (!copy->was_seen || copy->seen < l->since))
             not_named(l, copy);
@@ -207,7 +203,7 @@ void truth_listing_end(struct truth_listing *l)
 
 void truth_text(struct truth_mailbox *mailbox, uint32_t uid, struct slice text)
 {
-    struct truth *t = truth_of(mailbox);
+    struct truth *t = truth_of_mailbox(mailbox);
     struct truth_copy *copy = truth_copy_find(mailbox, uid);
     char where[200];
     if (copy == NULL)

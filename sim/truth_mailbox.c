@@ -21,6 +21,11 @@ struct truth_mailbox *truth_mailbox_next(const struct truth_account *account, co
     return next;
 }
 
+struct truth *truth_of_mailbox(const struct truth_mailbox *mailbox)
+{
+    return mailbox->account->truth;
+}
+
 const char *truth_mailbox_name(const struct truth_mailbox *mailbox)
 {
     return mailbox->name;

@@ -142,7 +142,7 @@ static void told_of(struct truth *t, struct truth_message *message, struct slice
     if (!slice_equal_nocase(action, SLICE("failed")))
         return;
     t->figures.bounced++;
-    if (owed->failed++ > 0 && truth_disturbances(t, owed) == 0 && message->via->disturbed == 0)
+    if (owed->failed++ > 0 && truth_disturbances(t, owed) == 0 && !truth_was_disturbed(t, message))
         truth_broken(t, "doubled: %s was told twice that message %016llx did not come to %s", receiver, (unsigned long long)message->token, address);
 }
 
