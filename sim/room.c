@@ -110,11 +110,10 @@ static void add_server(struct room *room, unsigned number)
     unsigned first = room->people_count;
     for (unsigned i = 0; i <= room->plan.people; i++)
         add_person(room, server, i);
-    struct node_account accounts[ROOM_PEOPLE];
     for (unsigned i = first; i < room->people_count; i++)
-        accounts[i - first] = (struct node_account){ .address = room->people[i].address, .password = room->people[i].password };
-    const char *domains[] = { server->domain };
-    node_add(server->node, domains, 1, accounts, room->people_count - first);
+        server->accounts[i - first] = (struct node_account){ .address = room->people[i].address, .password = room->people[i].password };
+    server->domains[0] = server->domain;
+    node_add(server->node, server->domains, 1, server->accounts, room->people_count - first);
 }
 
 static void took(void *arg, const struct peer_letter *letter)

@@ -7,7 +7,7 @@
 #include "sim/peer.h"
 #include "sim/scenario.h"
 
-enum { ROOM_NODES = 4, ROOM_STRANGE = 2, ROOM_PEOPLE = 20, ROOM_DESKS = 2, PERSON_READERS = 2, KNOWN_VIEWS = 8 };
+enum { ROOM_NODES = 4, ROOM_STRANGE = 2, PERSONS = 5, ROOM_PEOPLE = 20, ROOM_DESKS = 2, PERSON_READERS = 2, KNOWN_VIEWS = 8 };
 #define SECOND_US ((int64_t)1000000)
 #define MINUTE_US (60 * SECOND_US)
 #define HOUR_US (60 * MINUTE_US)
@@ -28,6 +28,8 @@ struct server {                             /* one of ours */
     struct room *room;
     struct node *node;
     struct node_options options;
+    const char *domains[1];
+    struct node_account accounts[PERSONS];
     char name[64], domain[32], address[32], settings[400];
     bool stays_down;                        /* the caretaker leaves it alone */
     uint64_t fatal_in;                      /* 0: nothing; else that many system calls from now on something dies */
