@@ -353,7 +353,11 @@ static int content_close(void *cookie)
 static FILE *stream_of(struct disk_file *file)
 {
     struct stat status;
-    (void)disk_fstat(file, &status);
+    int error = disk_fstat(file, &status);
+    if (error < 0) {
+        errno = -error;
+        return NULL;
+    }
     struct content *content = sim_new(sizeof(*content) + (size_t)status.st_size);
     int64_t len = disk_read(file, content->bytes, (size_t)status.st_size, 0);
     content->len = len > 0 ? (size_t)len : 0;
