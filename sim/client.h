@@ -97,7 +97,7 @@ enum client_result imap_fill(struct imap *);
 /* Both. */
 enum client_result imap_select(struct imap *, const char *mailbox, bool read_only);
 
-/* Who was away: what changed since that modseq (FETCH 1:* (UID FLAGS) (CHANGEDSINCE n)); what is gone shows in imap_search "ALL".
+/* Who was away: what changed since that modseq (FETCH 1:* (UID FLAGS) (CHANGEDSINCE n)); what is gone shows in imap_find "ALL".
  * REFUSED without CONDSTORE. */
 struct imap_changes { const struct imap_message *messages; size_t count; };
 enum client_result imap_changed(struct imap *, uint64_t since, struct imap_changes *);
@@ -136,7 +136,7 @@ struct imap_names { const char *const *names; size_t count; };
 enum client_result imap_list(struct imap *, bool subscribed_only, struct imap_names *);
 enum client_result imap_status(struct imap *, const char *mailbox, struct imap_status *);
 /* UID SEARCH: criteria as on the wire ("UNSEEN", "SUBJECT \"x\""). */
-enum client_result imap_search(struct imap *, const char *criteria, struct imap_uids *);
+enum client_result imap_find(struct imap *, const char *criteria, struct imap_uids *);
 
 /* ---- POP3 ---------------------------------------------------------------------------------------------------------- */
 

@@ -389,7 +389,7 @@ enum client_result imap_status(struct imap *imap, const char *mailbox, struct im
     return result;
 }
 
-enum client_result imap_search(struct imap *imap, const char *criteria, struct imap_uids *uids)
+enum client_result imap_find(struct imap *imap, const char *criteria, struct imap_uids *uids)
 {
     *uids = (struct imap_uids){ NULL, 0 };
     if (!imap_is_alive(imap))

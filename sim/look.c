@@ -201,7 +201,7 @@ static enum client_result come_back(struct imap *imap, const struct known *known
         return result;
     merge_changes(merged, &changes);
     struct imap_uids present;
-    result = imap_search(imap, "ALL", &present);
+    result = imap_find(imap, "ALL", &present);
     if (result == CLIENT_DONE)
         keep_only(merged, &present, name);
     return result;

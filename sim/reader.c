@@ -194,7 +194,7 @@ static void find(struct imap *imap, struct truth_mailbox *mailbox)
         char criteria[80];
         (void)snprintf(criteria, sizeof criteria, "HEADER X-Token %016llx", (unsigned long long)truth_copy_token(hand.copies[0]));
         struct imap_uids found;
-        if (imap_search(imap, criteria, &found) == CLIENT_DONE && !is_among(&found, hand.uids[0]))
+        if (imap_find(imap, criteria, &found) == CLIENT_DONE && !is_among(&found, hand.uids[0]))
             sim_fail("lost: UID %u in %s is not found by its token", hand.uids[0], truth_mailbox_name(mailbox));
     }
     for (size_t i = 0; i < hand.count; i++)

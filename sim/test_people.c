@@ -168,7 +168,7 @@ static void away(struct imap *client, struct imap *other)
     WANT_DONE(imap_enter(client, "INBOX", true));
     WANT_DONE(imap_changed(client, modseq, &changed));
     WANT(changed.count == 1 && changed.messages[0].uid == last && changed.messages[0].flags == (IMAP_ANSWERED | IMAP_DELETED));
-    WANT_DONE(imap_search(client, "ALL", &all));
+    WANT_DONE(imap_find(client, "ALL", &all));
     WANT(all.count == 2 && all.uids[1] == last);
     WANT_DONE(imap_enter_again(client, "INBOX", false, validity, modseq, &changed, &vanished));
     WANT(changed.count == 1 && changed.messages[0].uid == last);
