@@ -40,6 +40,7 @@ static int64_t write_file(struct sim_file *file, const void *data, size_t len)
 static int64_t read_waiting(struct sim_file *file, void *data, size_t len, bool may_wait)
 {
     int64_t got;
+    len = net_is_net(file) ? call_length(len) : len;
     while ((got = read_file(file, data, len)) == -EAGAIN && may_wait && (file->flags & O_NONBLOCK) == 0)
         (void)file_wait(file, SIM_READABLE, INT64_MAX);
     return got;
@@ -48,6 +49,7 @@ static int64_t read_waiting(struct sim_file *file, void *data, size_t len, bool 
 static int64_t write_waiting(struct sim_file *file, const void *data, size_t len, bool may_wait)
 {
     int64_t put;
+    len = net_is_net(file) ? call_length(len) : len;
     while ((put = write_file(file, data, len)) == -EAGAIN && may_wait && (file->flags & O_NONBLOCK) == 0)
         (void)file_wait(file, SIM_WRITABLE, INT64_MAX);
     return put;

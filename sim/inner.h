@@ -144,6 +144,8 @@ bool file_wait(struct sim_file *, unsigned bits, int64_t until_us);
 
 /* A call's way out: -errno to what C programs expect. */
 int64_t call_result(int64_t result);
+/* How much of so many bytes the call that was entered last is to do. */
+size_t call_length(size_t len);
 
 int64_t sim_unix_us(const struct sim_host *);           /* the time of day that its clock shows */
 int64_t sim_monotonic_us(struct sim_host *);

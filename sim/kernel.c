@@ -34,6 +34,7 @@ static struct {
     unsigned next_pid;
     uint32_t preemption;
     bool may_abort;
+    bool shortens;                      /* the call under way */
     sim_judge *judge;
     void *judge_arg;
     uint64_t calls;
@@ -244,6 +245,7 @@ static int judged(struct sim_process *process, const char *call)
         sim_trace("%s: is killed at %s", process->name, call);
         sim_kill(process);
     }
+    kernel.shortens = fault.shorten;
     if (fault.error == 0 || !may_fail_so(call, fault.error))
         return 0;
     sim_trace("%s: %s fails: %s", process->name, call, strerrorname_np(fault.error));
@@ -259,10 +261,18 @@ int sim_enter(const char *call)
     kernel.now_us += CALL_COST_US;
     process->call_count++;
     trace_call(process->id, call);
+    kernel.shortens = false;
     int error = kernel.judge != NULL && process->is_server ? judged(process, call) : 0;
+    bool shortens = kernel.shortens;
     if (error == 0 && sim_chance(kernel.preemption))
         sim_yield();
+    kernel.shortens = shortens;
     return error;
+}
+
+size_t call_length(size_t len)
+{
+    return kernel.shortens && len > 1 ? 1 + (size_t)sim_below(len - 1) : len;
 }
 
 int64_t call_result(int64_t result)

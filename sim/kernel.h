@@ -98,6 +98,7 @@ unsigned sim_call_errors(const char *call, int errors[8]);
 struct sim_fault {
     bool kill_process, kill_host;
     int error;                                  /* errno for the call; only where that call can fail so */
+    bool shorten;                               /* a stream's read or write does less than it could */
 };
 typedef struct sim_fault sim_judge(void *arg, struct sim_process *, const char *call, uint64_t number);
 void sim_set_judge(sim_judge *, void *arg);
@@ -137,6 +138,7 @@ void sim_delete(void *);
 /* ---- the trace -------------------------------------------------------------------------------------------------------------- */
 
 extern bool sim_traces;
+extern bool sim_traces_calls;                   /* every system call too */
 /* "0:00:12.345678 host/process  text": one line; nothing unless sim_traces (but the last lines are kept for a failure's report). */
 void sim_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* An invariant is broken: prints the seed, the time, the text and the last lines of the trace, and ends the program with status 1. */

@@ -1,9 +1,9 @@
 /* A crash at every system call. One small scenario (a server starts, three messages are delivered and then read) is run again and
- * again: each time one call is where the power goes, where the process that makes it is killed, or where it fails with an error that
- * it may fail with. Afterwards everything that was answered 250 must be there, unaltered.
+ * again: each time one call is where the power goes, where the process that makes it is killed, where it does less than it could, or where it
+ * fails with an error that it may fail with. Afterwards everything that was answered 250 must be there, unaltered.
  *
  *     sim_crash [FIRST [STEP [LAST]]]      calls to crash at; the default is a selection
- *     sim_crash --trace CALL HOW           tells the story of one: HOW is power, kill or the number of the error */
+ *     sim_crash --trace CALL HOW           tells the story of one: HOW is power, kill, short or the number of the error */
 #include "sim/client.h"
 #include "sim/node.h"
 
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum { MESSAGES = 3, LIMIT_S = 600, STEP = 97 };
-enum how { POWER, KILL, ERROR };
+enum how { POWER, KILL, SHORT, ERROR };
 
 static struct {
     enum how how;
@@ -55,6 +55,8 @@ static struct sim_fault judge(void *arg, struct sim_process *process, const char
         fault.kill_host = true;
     } else if (plan.how == KILL) {
         fault.kill_process = true;
+    } else if (plan.how == SHORT) {
+        fault.shorten = true;
     } else if (plan.error_index < sim_call_errors(call, errors)) {
         fault.error = errors[plan.error_index];
     } else {
@@ -219,7 +221,8 @@ static void run(uint64_t at, enum how how, unsigned error_index)
 static int tell(const char *at, const char *how)
 {
     sim_traces = true;
-    run(strtoull(at, NULL, 10), strcmp(how, "power") == 0 ? POWER : strcmp(how, "kill") == 0 ? KILL : ERROR, (unsigned)atoi(how));
+    run(strtoull(at, NULL, 10), strcmp(how, "power") == 0 ? POWER : strcmp(how, "kill") == 0 ? KILL :
+        strcmp(how, "short") == 0 ? SHORT : ERROR, (unsigned)atoi(how));
     return EXIT_SUCCESS;
 }
 
@@ -238,7 +241,7 @@ static int run_apart(uint64_t at, enum how how, unsigned error_index)
         return FAILED;
     if (WEXITSTATUS(status) == FAILED)
         (void)fprintf(stderr, "sim_crash: --trace %llu %s tells this story\n\n", (unsigned long long)at,
-                      how == POWER ? "power" : how == KILL ? "kill" : (char[]){ (char)('0' + error_index), '\0' });
+                      how == POWER ? "power" : how == KILL ? "kill" : how == SHORT ? "short" : (char[]){ (char)('0' + error_index), '\0' });
     return WEXITSTATUS(status);
 }
 
@@ -253,7 +256,8 @@ int main(int argc, char **argv)
     for (uint64_t at = first; at <= last; at += step) {
         failures += run_apart(at, POWER, 0) == FAILED;
         failures += run_apart(at, KILL, 0) == FAILED;
-        count += 2;
+        failures += run_apart(at, SHORT, 0) == FAILED;
+        count += 3;
         int result = HAPPENED;
         for (unsigned i = 0; i < 8 && result != DID_NOT_HAPPEN; i++) {
             result = run_apart(at, ERROR, i);

@@ -8,7 +8,7 @@
 
 enum { LINE_BYTES = 400, LINES_KEPT = 300 };
 
-bool sim_traces;
+bool sim_traces, sim_traces_calls;
 
 static char (*lines)[LINE_BYTES];
 static uint64_t line_count, hash;
@@ -40,6 +40,8 @@ void trace_call(unsigned process, const char *call)
     uint64_t now = (uint64_t)sim_now_us() << 16 ^ process;
     mix((const char *)&now, sizeof(now));
     mix(call, strlen(call));
+    if (sim_traces && sim_traces_calls)
+        sim_trace("    %s", call);
 }
 
 static void keep(const char *text)
