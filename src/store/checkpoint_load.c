@@ -125,8 +125,8 @@ static enum rc load_rows(struct store *store, enum statement which, bool (*each)
         ok = each(store, s);
     enum rc rc = RC_OK;
     if (!ok)
-        rc = fault_perm(fault, ESC(5, 3, 0), "%s is damaged: a row does not make sense. Restore it, or the whole folder, "
-                        "from a backup", c->path);
+        rc = fault_perm(fault, ESC(5, 3, 0), "%s is damaged: a row does not make sense. \"thurn verify --repair\" makes it "
+                        "anew from the log", c->path);
     else if (code != SQLITE_DONE)
         rc = checkpoint_fault(c, fault);
     sqlite3_reset(s);
@@ -140,7 +140,7 @@ static enum rc load_all_runs(struct store *store, struct fault *fault)
     for (struct mailbox *m; (m = map_next_u64(&store->mailboxes, &at, &id)) != NULL;)
         if (!load_runs(store, m))
             return fault_perm(fault, ESC(5, 3, 0), "%s is damaged: messages of mailbox %llu do not make sense. "
-                              "Restore it, or the whole folder, from a backup",
+                              "\"thurn verify --repair\" makes it anew from the log",
                               store->checkpoint->path, (unsigned long long)id);
     return RC_OK;
 }

@@ -1,6 +1,8 @@
 /* state.db: its tables and statements, opening it, and the few numbers beside the rows. See checkpoint.c for what is in it. */
 #include "store/checkpoint.h"
 
+#include "os/sealed.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,8 +62,8 @@ enum rc checkpoint_fault(const struct checkpoint *c, struct fault *fault)
 {
     int code = sqlite3_errcode(c->db) & 0xff;
     const char *text = sqlite3_errmsg(c->db);
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-        return fault_perm(fault, ESC(5, 3, 0), "%s is damaged (%s): restore it, or the whole folder, from a backup", c->path, text);
+    if (sealed_is_damaged(c->db))
+        return fault_perm(fault, ESC(5, 3, 0), "%s is damaged (%s): \"thurn verify --repair\" makes it anew from the log", c->path, text);
     return fault_temp(fault, ESC(4, 3, code == SQLITE_FULL ? 1 : 0), "%s: %s", c->path, text);
 }
 
@@ -136,8 +138,8 @@ static bool create_tables(struct store *store)
 {
     struct checkpoint *c = store->checkpoint;
     /* temp_store: the role that has this open may make no file elsewhere */
-    if (sqlite3_exec(c->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY",
-                     NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(c->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL) != SQLITE_OK || sealed_make(c->db) != SQLITE_OK
+        || sqlite3_exec(c->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0", NULL, NULL, NULL) != SQLITE_OK)
         return false;
     if (has_tables(c))
         return true;
@@ -159,7 +161,7 @@ enum rc checkpoint_open(struct store *store, struct fault *fault)
     snprintf(c->path, sizeof c->path, "%s/state.db", store->dir);
     bool is_read_only = store->options.is_read_only;
     int flags = is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    if (sqlite3_open_v2(c->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+    if (sqlite3_open_v2(c->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, sealed_vfs()) != SQLITE_OK) {
         if (is_read_only && sqlite3_errcode(c->db) == SQLITE_CANTOPEN)
             return fault_perm(fault, 0, "there is no store in %s", store->dir);
         return checkpoint_fault(c, fault);
@@ -167,6 +169,8 @@ enum rc checkpoint_open(struct store *store, struct fault *fault)
     sqlite3_busy_timeout(c->db, 5000);
     if (!is_read_only && !create_tables(store))
         return checkpoint_fault(c, fault);
+    if (is_read_only && !has_tables(c))     /* it is being made, or whoever made it was killed */
+        return fault_perm(fault, 0, "there is no store in %s", store->dir);
     uint64_t format;
     if (!checkpoint_get_meta(c, "format", &format) || !checkpoint_get_meta(c, "segment_bytes", &c->segment_bytes))
         return sqlite3_errcode(c->db) == SQLITE_DONE || sqlite3_errcode(c->db) == SQLITE_ERROR

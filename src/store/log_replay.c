@@ -120,7 +120,7 @@ static enum rc look_for_damage(struct replay *r, uint64_t position, struct fault
             struct log_header h;
             if (offset < log->segment_bytes && record_at(r, offset, &h) && (h.flags & LOG_BATCH_FIRST) != 0)
                 return fault_perm(fault, ESC(5, 3, 0),
-                    "segment %016" PRIx64 " in %s is damaged at byte %" PRIu64 ": good records follow. Restore it from a backup",
+                    "segment %016" PRIx64 " in %s is damaged at byte %" PRIu64 ": good records follow. \"thurn verify --repair\" keeps all that can be read",
                     position / log->segment_bytes, log->dir, position % log->segment_bytes);
             offset++;
         }

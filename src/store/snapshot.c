@@ -1,6 +1,7 @@
 /* Writing snapshots: see snapshot.h. */
 #include "store/snapshot.h"
 
+#include "os/sealed.h"
 #include "store/checkpoint.h"
 
 #include <stdlib.h>
@@ -165,7 +166,7 @@ bool snapshot_begin(struct store *store)
         return false;
     store->snapshot_writer = w;
     buf_init(&w->stream, CHECKPOINT_ROW_MAX + (1 << 20));
-    bool ok = sqlite3_open_v2(store->checkpoint->path, &w->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK
+    bool ok = sqlite3_open_v2(store->checkpoint->path, &w->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, sealed_vfs()) == SQLITE_OK
         && sqlite3_exec(w->db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK && read_as_of(w);
     if (!ok)
         snapshot_abandon(store);

@@ -291,7 +291,7 @@ static enum rc load(struct store *store, struct fault *fault)
         return rc;
     if (from == LOG_START && log_next_segment(store->log, 0) != UINT64_MAX && !log_has_segment(store->log, 0))
         return fault_perm(fault, ESC(5, 3, 0), "%s/state.db is missing or empty, and the log does not go back to the "
-                          "beginning. Restore it from a backup", store->dir);
+                          "beginning: \"thurn verify --repair\" makes it anew", store->dir);
     store->applied_position = from;
     if ((rc = log_replay(store->log, from, replay_record, &r, fault)) != RC_OK)
         return rc;

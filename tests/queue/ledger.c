@@ -2,6 +2,7 @@
  * what is taken away behind its back shows in the balance and is named. */
 #include "../store/support.h"
 
+#include "os/sealed.h"
 #include "queue/ledger.h"
 #include "queue/queue.h"
 
@@ -358,7 +359,7 @@ static void tamper(const struct home *h, const char *sql)
     char path[128];
     sqlite3 *db = NULL;
     snprintf(path, sizeof path, "%s/state.db", h->dir);
-    CHECK_INT(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_INT(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, sealed_vfs()), SQLITE_OK);
     CHECK_INT(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     CHECK_INT(sqlite3_changes(db) > 0, true);
     CHECK_INT(sqlite3_close(db), SQLITE_OK);

@@ -1,5 +1,6 @@
 /* Opening what is not as it should be: every refusal is one line that names the file and the way out, and nothing that
  * was acknowledged is ever passed over in silence. */
+#include "os/sealed.h"
 #include "support.h"
 
 #include <dirent.h>
@@ -61,7 +62,7 @@ static void run_sql(const char *dir, const char *sql)
     char path[128];
     sqlite3 *db;
     snprintf(path, sizeof path, "%s/state.db", dir);
-    CHECK_INT(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_INT(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, sealed_vfs()), SQLITE_OK);
     CHECK_INT(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 }
@@ -198,6 +199,10 @@ static void check_refusals(void)
     temporary_folder(dir);
     options.dir = dir;
     options.is_read_only = true;
+    CHECK_INT(store_open(&options, &store, &fault), RC_PERM);
+    CHECK(strstr(fault.text, "there is no store in") != NULL);
+    CASE("nor in a database that was not filled yet");
+    overwrite(dir, "state.db", "");
     CHECK_INT(store_open(&options, &store, &fault), RC_PERM);
     CHECK(strstr(fault.text, "there is no store in") != NULL);
     remove_folder(dir);

@@ -1,10 +1,9 @@
 """thurn ledger: every copy of every message is accounted for while mail comes and goes, of a server that runs and of one that
 is stopped; and what somebody takes away behind its back is named."""
-import contextlib
 import json
-import sqlite3
 import unittest
 
+import sealed
 import thurn
 from talk import Sink, Talk, submission, submit, wait_mails
 
@@ -70,9 +69,8 @@ class Ledger(unittest.TestCase):
             lost = submit(server, "alice", ["someone@closed.test"], TEXT)
             kept = submit(server, "alice", ["bob@sender.test"], TEXT)
             server.stop()
-            with contextlib.closing(sqlite3.connect(server.folder / "data/store/state.db")) as db, db:
-                gone = db.execute("DELETE FROM rider WHERE key > 1000 AND key < 1 << 62").rowcount
-                self.assertEqual(gone, 1)
+            gone = sealed.edit(server.folder / "data/store/state.db", "DELETE FROM rider WHERE key > 1000 AND key < 1 << 62")
+            self.assertEqual(gone, 1)
             server.may_lose_mail = True
             for is_running in (False, True):
                 if is_running:

@@ -8,11 +8,11 @@ import os
 import pathlib
 import re
 import shutil
-import sqlite3
 import subprocess
 import threading
 import unittest
 
+import sealed
 import thurn
 from talk import Talk, mails, submission, submit, tls_client_context
 
@@ -123,8 +123,7 @@ class BadInput(unittest.TestCase):
             with self.subTest(file):
                 kept = self.server.folder / "kept"
                 shutil.copytree(data, kept)
-                with contextlib.closing(sqlite3.connect(data / file)) as db, db:
-                    self.assertEqual(db.execute(sql).rowcount, 1)
+                self.assertEqual(sealed.edit(data / file, sql), 1)
                 self.refused(data / file.split("/")[0], "99", "version")
                 shutil.rmtree(data)
                 kept.rename(data)
