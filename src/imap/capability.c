@@ -34,6 +34,9 @@ static const struct {
     { "SEARCHRES", IMAP_AFTER_LOGIN },                              /* RFC 5182 */
     { "SORT", IMAP_AFTER_LOGIN },                                   /* RFC 5256 */
     { "SORT=DISPLAY", IMAP_AFTER_LOGIN },                           /* RFC 5957 */
+    { "THREAD=ORDEREDSUBJECT", IMAP_AFTER_LOGIN },                  /* RFC 5256 */
+    { "THREAD=REFERENCES", IMAP_AFTER_LOGIN },
+    { "THREAD=REFS", IMAP_AFTER_LOGIN },
     { "ESORT", IMAP_AFTER_LOGIN },                                  /* RFC 5267 */
     { "WITHIN", IMAP_AFTER_LOGIN },                                 /* RFC 5032 */
     { "PARTIAL", IMAP_AFTER_LOGIN },                                /* RFC 9394 */

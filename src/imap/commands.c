@@ -35,6 +35,7 @@ static const struct imap_command commands[] = {
     { SLICE_INIT("STATUS"),       IMAP_ANY,        false, false, false, imap_cmd_status },         /* RFC 3501 6.3.10 */
     { SLICE_INIT("STORE"),        IMAP_SELECTED,   true,  false, true,  imap_cmd_store },          /* RFC 3501 6.4.6 */
     { SLICE_INIT("SUBSCRIBE"),    IMAP_ANY,        false, false, false, imap_cmd_subscribe },      /* RFC 3501 6.3.6 */
+    { SLICE_INIT("THREAD"),       IMAP_SELECTED,   true,  false, true,  imap_cmd_thread },         /* RFC 5256 3 */
     { SLICE_INIT("UNSELECT"),     IMAP_SELECTED,   false, false, false, imap_cmd_unselect },       /* RFC 3691 */
     { SLICE_INIT("UNSUBSCRIBE"),  IMAP_ANY,        false, false, false, imap_cmd_unsubscribe },    /* RFC 3501 6.3.7 */
 };

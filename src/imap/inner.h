@@ -79,6 +79,7 @@ struct imap_session {
     struct uid_set from_uids, to_uids, modified;
     struct buf scratch;
     struct arena work_arena;                    /* for commands that remember something of every message */
+    struct threads *threads;                    /* of THREAD (cmd_thread.c) */
     struct arena scratch_arena;                 /* for one message at a time */
     struct imap_message message;
     uint64_t wait;
@@ -195,11 +196,12 @@ enum imap_append_literal { IMAP_APPEND_OTHER, IMAP_APPEND_TAKEN, IMAP_APPEND_REF
 enum imap_append_literal imap_append_begin(struct imap_session *);
 void imap_append_bytes(struct imap_session *, struct slice);
 void imap_append_abandon(struct imap_session *);
+void imap_threads_forget(struct imap_session *);
 
 imap_run imap_cmd_append, imap_cmd_capability, imap_cmd_check, imap_cmd_close, imap_cmd_copy, imap_cmd_create, imap_cmd_delete,
     imap_cmd_enable, imap_cmd_examine, imap_cmd_expunge, imap_cmd_fetch, imap_cmd_getquota, imap_cmd_getquotaroot, imap_cmd_id, imap_cmd_idle, imap_cmd_list,
     imap_cmd_logged_in, imap_cmd_logout, imap_cmd_lsub, imap_cmd_move, imap_cmd_namespace, imap_cmd_noop, imap_cmd_rename,
-    imap_cmd_search, imap_cmd_select, imap_cmd_setquota, imap_cmd_sort, imap_cmd_status, imap_cmd_store, imap_cmd_subscribe, imap_cmd_unselect,
+    imap_cmd_search, imap_cmd_select, imap_cmd_setquota, imap_cmd_sort, imap_cmd_status, imap_cmd_store, imap_cmd_subscribe, imap_cmd_thread, imap_cmd_unselect,
     imap_cmd_unsubscribe;
 
 #endif

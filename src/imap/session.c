@@ -59,6 +59,7 @@ void imap_session_free(struct imap_session *s)
     imap_input_free(&s->input);
     arena_free(&s->arena);
     arena_free(&s->scratch_arena);
+    imap_threads_forget(s);
     arena_free(&s->work_arena);
     arena_free(&s->selected.keyword_arena);
     arena_free(&s->lifetime);
@@ -99,6 +100,7 @@ static void end_command(struct imap_session *s)
     uid_set_free(&s->to_uids);
     uid_set_free(&s->modified);
     buf_free(&s->scratch);
+    imap_threads_forget(s);
     arena_free(&s->work_arena);
     arena_free(&s->scratch_arena);
     imap_input_reset(&s->input);

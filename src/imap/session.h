@@ -28,6 +28,7 @@ struct imap_session_options {
     struct slice host_name;
     uint64_t quota_bytes;               /* 0: none */
     uint64_t append_max;                /* of a message */
+    uint64_t hash_seed[2];
     struct slice tag;                   /* of the login command: its tagged OK is this session's first output */
     bool was_login;
     void (*wake)(void *arg);

@@ -106,7 +106,8 @@ static void *new_machine(struct session *session, uint64_t account, bool was_log
             .store = post->store, .account = account, .account_name = slice_from_str(session->name),
             .host_name = slice_from_str(post->config.host_name),
             .quota_bytes = post->routing != NULL ? routing_account_quota(post->routing, account) : 0,
-            .append_max = post->config.message_size_max, .tag = slice_from_str(session->tag), .was_login = was_login,
+            .append_max = post->config.message_size_max, .hash_seed = { post->hash_seed[0], post->hash_seed[1] },
+            .tag = slice_from_str(session->tag), .was_login = was_login,
             .wake = on_wake, .wake_arg = session,
         };
         return imap_session_new(&options);
