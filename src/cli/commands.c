@@ -25,6 +25,7 @@ static const struct command {
     { "alias",   "other names, lists, forwarding",                           cmd_alias },
     { "queue",   "mail that waits to be delivered elsewhere",                cmd_queue },
     { "why",     "the whole life of one message",                            cmd_why },
+    { "restore", "mailboxes as they were; a server from a backup",           cmd_restore },
     { "ledger",  "is every message accounted for?",                          cmd_ledger },
     { "send",    "compose a message and submit it",                          cmd_send },
     { "fetch",   "list and read mail over IMAP or POP3",                     cmd_fetch },

@@ -5,7 +5,8 @@
  *     post_session.c   IMAP and POP3 sessions on streams from the edges, against tickets
  *     post_directory.c the routing table as auth streams it
  *     post_control.c   the administrator's commands
- *     post_ledger.c    one of them: is every message accounted for? */
+ *     post_ledger.c    one of them: is every message accounted for?
+ *     post_kept.c      and two: mailboxes as they were */
 #ifndef THURN_ROLE_POST_H
 #define THURN_ROLE_POST_H
 
@@ -114,6 +115,7 @@ void post_control_begin(struct post *, struct frame *listener);     /* takes the
 
 struct control_call;
 void post_ledger_command(struct post *, struct control_call *, struct slice arguments);
+void post_kept_command(struct post *, struct control_call *, struct slice arguments, bool restores);
 
 /* ---- resolving ------------------------------------------------------------------------------------------------ */
 

@@ -240,6 +240,10 @@ static void on_control(void *arg, struct control_call *call, struct slice comman
         why_command(post, call, arguments);
         return;
     }
+    if (slice_equal(command, SLICE("kept-list")) || slice_equal(command, SLICE("kept-restore"))) {
+        post_kept_command(post, call, arguments, slice_equal(command, SLICE("kept-restore")));
+        return;
+    }
     if (slice_equal(command, SLICE("ledger"))) {
         post_ledger_command(post, call, arguments);
         return;

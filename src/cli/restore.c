@@ -1,0 +1,112 @@
+/* thurn restore: mailboxes as they were, mailboxes that were deleted, single messages. */
+#include "cli/restore.h"
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "config/value.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- when ----------------------------------------------------------------------------------------------------------- */
+
+static const char *const time_forms[] = {
+    "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d",
+};
+
+/* Local time in one of the forms above (UTC with a Z behind it), or an age such as 2h. */
+static bool parse_when(const char *text, int64_t now_s, int64_t *out)
+{
+    static const struct setting age = { .name = "age", .kind = SETTING_DURATION, .max = UINT32_MAX };
+    struct fault fault;
+    uint32_t seconds;
+    for (size_t i = 0; i < sizeof time_forms / sizeof time_forms[0]; i++) {
+        struct tm parts = { .tm_isdst = -1 };
+        const char *end = strptime(text, time_forms[i], &parts);
+        if (end != NULL && (*end == '\0' || strcmp(end, "Z") == 0)) {
+            *out = (int64_t)(*end == 'Z' ? timegm(&parts) : mktime(&parts));
+            return *out > 0;
+        }
+    }
+    if (value_parse(&age, slice_from_str(text), &seconds, NULL, &fault) != RC_OK)
+        return false;
+    *out = now_s - seconds;
+    return *out > 0;
+}
+
+/* ---- whose ---------------------------------------------------------------------------------------------------------- */
+
+struct finding {
+    struct slice name;
+    uint64_t id;
+};
+
+static void on_account(void *arg, const struct json *row)
+{
+    struct finding *finding = arg;
+    if (slice_equal_nocase(json_text(row, "account"), finding->name))
+        finding->id = (uint64_t)json_number(row, "id");
+}
+
+uint64_t restore_account_id(const struct restore *restore)
+{
+    struct finding finding = { .name = slice_from_str(restore->account) };
+    struct admin admin;
+    admin_init(&admin, "restore");
+    admin.config_path = restore->admin.config_path;
+    admin_add(&admin, restore->account);
+    if (admin_load(&admin) && admin_directory(&admin, "account list", on_account, &finding) == 0 && finding.id == 0)
+        fprintf(stderr, "thurn restore: there is no account %s (\"thurn account list\" shows them)\n", restore->account);
+    admin_free(&admin);
+    return finding.id;
+}
+
+/* ---- the command ---------------------------------------------------------------------------------------------------- */
+
+static const char notes[] =
+    "Messages that were expunged, mailboxes that were deleted and accounts that were removed are kept for a while (store.keep_expunged, "
+    "7 days). With --account it shows what was there at a moment and is not there now; without --at, everything that is kept. "
+    "--mailbox lists the messages of one mailbox; --apply brings back what is shown, from the running server and into it: as new "
+    "messages with their dates, keywords and flags, but not marked as deleted. What is still there is not doubled.\n"
+    "\n"
+    "TIME is local (\"2026-11-20 14:00\"), UTC with a Z at its end, or an age (2h). Shown are: which messages were in which mailbox at "
+    "TIME, to the second. Not known are: flags as they were at TIME (they are as they were last), and older names of mailboxes that "
+    "were renamed since. When something that was there at TIME has been forgotten meanwhile, the answer says since when all is there.\n"
+    "\n"
+    "Examples:\n"
+    "  thurn restore --account ann@example.org --at \"2026-11-20 14:00\"\n"
+    "  thurn restore --account ann@example.org --at 2h --mailbox INBOX\n"
+    "  thurn restore --account ann@example.org --mailbox INBOX --message 4711 --apply\n"
+    "  thurn restore --account ann@example.org --at 1d --mailbox Projects --into Rescued --apply\n";
+
+static int run(const struct cli_usage *usage, struct restore *restore, int count)
+{
+    if (count > 0)
+        return cli_wrong(usage, "it takes options only");
+    if (restore->account == NULL)
+        return cli_wrong(usage, "--account ADDRESS says whose mailboxes");
+    if (restore->at != NULL && !parse_when(restore->at, (int64_t)time(NULL), &restore->at_s))
+        return cli_wrong(usage, "--at \"%s\": a time is \"2026-11-20 14:00\", or an age such as 2h", restore->at);
+    return restore_kept(restore);
+}
+
+int cmd_restore(int argc, char **argv)
+{
+    struct restore restore = { .account = NULL };
+    admin_init(&restore.admin, "restore");
+    const struct cli_option options[] = {
+        { "account", 'A', "ADDRESS", "whose mailboxes", CLI_TEXT(&restore.account) },
+        { "at", 't', "TIME", "as they were then; without it: whatever is kept", CLI_TEXT(&restore.at) },
+        { "mailbox", 'm', "NAME", "only this mailbox, message by message", CLI_TEXT(&restore.mailbox) },
+        { "message", 'M', "ID", "only this message: its UID then, or its Message-ID", CLI_TEXT(&restore.message) },
+        { "into", 'i', "NAME", "bring messages back into this mailbox instead of their own", CLI_TEXT(&restore.into) },
+        { "apply", 0, NULL, "bring back what is shown", CLI_FLAG(&restore.applies) },
+        ADMIN_OPTIONS(&restore.admin), CLI_OPTIONS_END
+    };
+    const struct cli_usage usage = { "restore", "[options]", "Shows and brings back mail that was deleted.", options, notes };
+    int first = cli_parse(&usage, argc, argv);
+    int status = first < 0 ? cli_parse_status(first) : run(&usage, &restore, argc - first);
+    admin_free(&restore.admin);
+    return status;
+}
