@@ -7,7 +7,20 @@
 
 #include <stdio.h>
 
-enum { DIAL_MS = 60 * 1000, NONCE_BYTES = 18, AUTH_MAX = 8192 };
+enum { DIAL_MS = 60 * 1000, NONCE_BYTES = 18, AUTH_MAX = 8192, TOLD_MAX = 160 };
+
+/* The story of a dialog, for --trace: the first line of what is said, cut short. */
+static void tell(const struct stream *stream, const char *who, struct slice bytes)
+{
+    char text[TOLD_MAX * 4 + 1];
+    size_t len = 0, line = slice_find_byte(bytes, '\r');
+    if (!sim_traces)
+        return;
+    for (size_t i = 0; i < line && i < TOLD_MAX; i++)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, bytes.ptr[i] >= ' ' && bytes.ptr[i] <= '~' ? "%c" : "\\x%02x", (unsigned char)bytes.ptr[i]);
+    text[len] = '\0';
+    sim_trace("%s:%s %s%s", stream->server_name, who, text, line > TOLD_MAX ? " ..." : "");
+}
 
 static void die(struct stream *stream)
 {
@@ -104,6 +117,7 @@ bool stream_line(struct stream *stream, struct slice *line)
         if (at < in.len) {
             stream->taken = at + 1;
             *line = slice_sub(in, 0, at > 0 && in.ptr[at - 1] == '\r' ? at - 1 : at);
+            tell(stream, " S:", *line);
             return true;
         }
         seen = in.len;
@@ -135,6 +149,7 @@ static bool put_plain(struct stream *stream, struct slice bytes)
 
 bool stream_put(struct stream *stream, struct slice bytes)
 {
+    tell(stream, " C:", bytes);
     while (stream->has_tls && bytes.len > 0) {
         struct buf record;
         buf_init(&record, SIM_TLS_RECORD_MAX + SIM_TLS_HEAD);
