@@ -8,6 +8,12 @@ enum {
     MIME_ARENA_BYTES = 8 * 1024 * 1024, /* mail/mime.h asks for 4 MiB and four times the longest header */
 };
 
+/* In the place of a message that is not to be parsed any more. Its bytes can be had all the same, as BODY[]. */
+static const struct slice stand_in = SLICE_INIT(
+    "Content-Type: text/plain; charset=us-ascii\r\n\r\n"
+    "This message is set aside: the server died twice when it looked into it.\r\n"
+    "It is kept as it came; its source can still be fetched.\r\n");
+
 void imap_message_init(struct imap_message *m, struct store *store)
 {
     *m = (struct imap_message){ .store = store };
@@ -28,6 +34,7 @@ void imap_message_use(struct imap_message *m, const struct store_message *messag
     imap_message_free(m);
     m->body_id = message->body_id;
     m->size_bytes = message->size;
+    m->is_set_aside = store_is_set_aside(m->store, HANDLING_READ, m->body_id);
     header_scan_init(&m->scan);
 }
 
@@ -54,6 +61,11 @@ static enum rc load(struct imap_message *m, size_t want)
 enum rc imap_message_header(struct imap_message *m, struct slice *header)
 {
     size_t want = m->loaded > FIRST_BYTES ? m->loaded : FIRST_BYTES;
+    if (m->is_set_aside) {
+        *header = SLICE_NONE;
+        return RC_OK;
+    }
+    store_handling_begin(m->store, HANDLING_READ, m->body_id);
     for (;;) {
         enum rc rc = load(m, want < m->size_bytes ? want : m->size_bytes);
         if (rc != RC_OK)
@@ -75,7 +87,13 @@ enum rc imap_message_whole(struct imap_message *m, struct slice *whole)
 
 enum rc imap_message_mime(struct imap_message *m, struct slice *whole, const struct mime_message **mime)
 {
-    enum rc rc = imap_message_whole(m, whole);
+    enum rc rc = RC_OK;
+    if (m->is_set_aside) {
+        *whole = stand_in;
+    } else {
+        store_handling_begin(m->store, HANDLING_READ, m->body_id);
+        rc = imap_message_whole(m, whole);
+    }
     if (rc != RC_OK)
         return rc;
     if (m->mime == NULL) {

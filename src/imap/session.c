@@ -282,7 +282,7 @@ void imap_session_stop(struct imap_session *s, const char *text)
     move_output(s);
 }
 
-enum want imap_session_step(struct imap_session *s, struct slice *in, struct mail_date now)
+static enum want step(struct imap_session *s, struct slice *in, struct mail_date now)
 {
     s->now = now;
     if (!s->has_greeted)
@@ -307,4 +307,11 @@ enum want imap_session_step(struct imap_session *s, struct slice *in, struct mai
             return wait_for_input(s);
         is_a_turn = (s->resume != NULL && !s->is_waiting) || buf_len(&s->text) > 0;
     }
+}
+
+enum want imap_session_step(struct imap_session *s, struct slice *in, struct mail_date now)
+{
+    enum want want = step(s, in, now);
+    store_handling_end(s->options.store);
+    return want;
 }

@@ -105,6 +105,31 @@ enum rc queue_act(struct queue *q, uint64_t id, enum queue_action action, int64_
     return rc;
 }
 
+enum rc queue_set_aside(struct queue *q, int64_t now_ms, uint64_t *id, uint64_t *wait, struct fault *f)
+{
+    static const struct action_rule rule = { true, true, QUEUE_HELD };
+    uint32_t deaths;
+    bool is_one = store_died_handling(q->store, id, &deaths) == HANDLING_REPORT && deaths >= HANDLING_DEATHS_MAX;
+    struct entry *entry = is_one ? queue_entry_get(q, *id) : NULL;
+    if (entry == NULL)
+        return RC_NONE;
+    arena_rewind(q->work);
+    size_t *indexes = ARENA_ARRAY(q->work, size_t, entry->count);
+    struct decision *decisions = ARENA_ARRAY(q->work, struct decision, entry->count);
+    const struct queue_entry *unpacked = entry_unpack(entry, q->work);
+    if (indexes == NULL || decisions == NULL || unpacked == NULL)
+        return fault_no_memory(f);
+    size_t count = choose(q, entry, &rule, indexes);
+    for (size_t i = 0; i < count; i++)
+        decisions[i] = (struct decision){
+            .item = { .index = indexes[i], .state = QUEUE_HELD, .flags = OUTCOME_IS_DEATH, .esc = ESC(4, 3, 0),
+                      .text = SLICE("set aside: the server died twice while it wrote a report about this; \"thurn queue delete\" ends it quietly, "
+                                    "\"thurn queue release\" lets it go on"),
+                      .due_ms = now_ms },
+        };
+    return count == 0 ? RC_NONE : outcome_record(q, unpacked, &(struct outcome_head){ 0 }, decisions, count, now_ms, wait, f);
+}
+
 void apply_action(struct queue *q, struct op *op)
 {
     struct entry *entry = queue_entry_get(q, op->id);

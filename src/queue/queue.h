@@ -165,6 +165,9 @@ void queue_job_lost(struct queue *, const struct queue_job *, int64_t now_ms);
 /* Who tried died while the job ran: its recipients are due again after a while, or, when it is the second time in a row, held
  * (*set_aside: how many). As queue_job_done otherwise. */
 enum rc queue_job_died(struct queue *, const struct queue_job *, int64_t now_ms, uint64_t random, size_t *set_aside, uint64_t *wait, struct fault *);
+/* At opening: the message whose report the process before died of, twice in a row or more, is set aside; one that is there and in
+ * the queue. *id: which one; RC_NONE: there is none such. As queue_act otherwise. */
+enum rc queue_set_aside(struct queue *, int64_t now_ms, uint64_t *id, uint64_t *wait, struct fault *);
 /* Success DSNs for recipients delivered locally at once (NOTIFY=SUCCESS) are made by the acceptor: */
 enum rc queue_report_local(struct queue *, const struct queue_new *, const struct slice *recipients, const unsigned *notify, const struct slice *orcpt, size_t count,
                            uint64_t body_id, uint64_t body_size, int64_t now_ms, uint64_t *wait, struct fault *);

@@ -94,7 +94,9 @@ static enum rc write_report(struct queue *q, const struct about *a, struct buf *
     };
     return_path_write(&(struct address){ .is_null = true }, message);
     *trace_bytes = (uint32_t)buf_len(message);
+    store_handling_begin(q->store, HANDLING_REPORT, entry->id);
     enum rc rc = dsn_write(&dsn, message, f);
+    store_handling_end(q->store);
     buf_free(&original);
     return rc == RC_OK && message->overflow ? fault_no_memory(f) : rc;
 }

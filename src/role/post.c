@@ -245,6 +245,33 @@ static struct queue_options queue_options_of(const struct post *post)
     };
 }
 
+/* What the process before this one died of, if it was a message: once may be chance, twice is not. */
+static void tell_death(struct post *post)
+{
+    struct fault fault;
+    char text[QUEUE_ID_TEXT];
+    uint64_t id, wait;
+    uint32_t deaths;
+    enum store_handling what = store_died_handling(post->store, &id, &deaths);
+    bool is_set_aside = deaths >= HANDLING_DEATHS_MAX;
+    if (what == HANDLING_READ)
+        log_event(is_set_aside ? LOG_ERROR : LOG_WARNING, is_set_aside ? "message-set-aside" : "died-reading", LOG_NUMBER("body", id),
+                  LOG_NUMBER("deaths", deaths), LOG_STR("why", is_set_aside ? "post died twice while it parsed this message for a reader: it is not "
+                                                                              "parsed any more, but can be fetched as it is"
+                                                                            : "post died while it parsed this message for a reader"));
+    if (what != HANDLING_REPORT)
+        return;
+    queue_id_write(id, text);
+    enum rc rc = queue_set_aside(post->queue, loop_time_ms(post->loop), &id, &wait, &fault);
+    if (rc == RC_OK)
+        log_event(LOG_ERROR, "message-set-aside", LOG_STR("id", text), LOG_NUMBER("deaths", deaths),
+                  LOG_STR("why", "post died twice while it wrote a report about this message: it is held"));
+    else if (rc != RC_NONE)
+        log_fault(LOG_ERROR, "message-not-set-aside", &fault);
+    else
+        log_event(LOG_WARNING, "died-reporting", LOG_STR("id", text), LOG_STR("why", "post died while it wrote a report about this message"));
+}
+
 static void out_is_lost(void *arg)
 {
     struct post *post = arg;
@@ -269,6 +296,7 @@ static enum rc start(void *self, struct fault *fault)
     if (store_open(&store_options, &post->store, fault) != RC_OK)
         return fault->rc;
     queue_attach(post->queue, post->store);
+    tell_death(post);
     struct queue_reporter reporter = {
         .self = post, .host_name = slice_from_str(post->config.host_name), .route = post_route_report,
     };

@@ -6,6 +6,7 @@
  *     message.c     what sessions and deliveries change        body.c             bodies in, out, and alive
  *     apply.c       records into memory                        view.c             what a session sees
  *     compact.c     segments that are mostly dead              ledger.c           what came, what left, what is missing
+ *     handling.c    what the process before died of
  *     snapshot.c    the checkpoint once more, in the log
  *     kept.c        what was expunged and is still kept, kept_rows.c: to and from SQLite (kept.h)
  *
@@ -197,6 +198,20 @@ struct compaction {                 /* of one segment */
     uint64_t bytes_moved;
 };
 
+struct handled {                    /* what a process died of */
+    uint32_t kind, deaths;
+    uint64_t id;
+};
+enum { HANDLED_MAX = 63 };          /* the oldest of those that have not been set aside goes first */
+
+struct handling {
+    int fd;                         /* -1: none, nothing is noted */
+    struct handled now;             /* kind HANDLING_NOTHING: nothing is begun */
+    struct handled died;            /* at opening: of this the process before has died */
+    struct handled past[HANDLED_MAX];
+    size_t count;
+};
+
 struct failed_range {
     uint64_t first, last;           /* sequences */
 };
@@ -229,6 +244,7 @@ struct store {
     struct store_ledger ledger;     /* but for `present` */
     struct body_table bodies;
     struct compaction compaction;
+    struct handling handling;
     struct store_snapshot snapshot;
     struct snapshot_writer *snapshot_writer;    /* NULL: none is being written */
     struct kept kept;
@@ -386,6 +402,11 @@ void kept_saved(struct store *);            /* the checkpoint that ran is in the
 
 /* False: not a record of this version; what comes before the bad operation has been applied. */
 bool apply_record(struct store *, uint64_t position, struct slice payload);
+
+/* ---- handling.c ---- */
+
+void handling_open(struct store *);         /* as well as it goes: without it nothing is set aside */
+void handling_close(struct store *);
 
 /* ---- ledger.c ---- */
 

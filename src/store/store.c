@@ -332,6 +332,8 @@ static enum rc open_all(struct store *store, struct fault *fault)
         rc = log_start(store->log, generation, fault);
     if (rc == RC_OK)
         store_release_dead(store);
+    if (rc == RC_OK)
+        handling_open(store);
     return rc;
 }
 
@@ -348,6 +350,7 @@ static void free_all(struct store *store)
         account_free(store, a);
     log_close(store->log);
     checkpoint_close(store);
+    handling_close(store);
     if (store->lock_fd >= 0)
         store->options.files->close(store->options.files->self, store->lock_fd);
     bodies_free(&store->bodies);
@@ -373,7 +376,7 @@ static enum rc open_once(const struct store_options *options, struct store **out
         store->options.segment_bytes = SEGMENT_BYTES_DEFAULT;
     if (store->options.segment_bytes < SEGMENT_BYTES_MIN)
         store->options.segment_bytes = SEGMENT_BYTES_MIN;
-    store->lock_fd = -1;
+    store->lock_fd = store->handling.fd = -1;
     store->room = need(calloc(1, sizeof *store->room));
     store->reserved_mailbox_id = 1;
     store->snapshot.as_of = LOG_START;

@@ -314,6 +314,24 @@ enum store_fate { FATE_PRESENT, FATE_EXPUNGED, FATE_MAILBOX_GONE, FATE_MISSING }
 /* What became of a message that was delivered there. */
 enum store_fate store_message_fate(const struct store *, uint64_t mailbox_id, uint32_t uid);
 
+/* ---- what is being handled ------------------------------------------------------------------------------------- */
+
+/* A message can be such that handling it kills the process (a bug of ours that it brings to light). So what is about to be taken
+ * apart is noted where the next process finds it (the file `handling`; not synced: it has to survive the process, not the
+ * machine), and that it went well when it did. What a process died of twice in a row is set aside: it is not to be handled in that
+ * way any more, until it has gone well after all (an administrator may insist). One thing at a time: it is one thread. */
+enum store_handling {
+    HANDLING_NOTHING,
+    HANDLING_READ,              /* a body is parsed for a reader: id is the body's */
+    HANDLING_REPORT,            /* a report about a message is written: id is the message's */
+};
+enum { HANDLING_DEATHS_MAX = 2 };
+void store_handling_begin(struct store *, enum store_handling, uint64_t id);     /* what was begun before went well */
+void store_handling_end(struct store *);        /* it went well; nothing when nothing was begun */
+bool store_is_set_aside(const struct store *, enum store_handling, uint64_t id);
+/* What the process before this one was handling when it died, and how many times in a row that was so; HANDLING_NOTHING. */
+enum store_handling store_died_handling(const struct store *, uint64_t *id, uint32_t *deaths);
+
 /* ---- figures ----------------------------------------------------------------------------------------------------- */
 
 struct store_figures {

@@ -219,3 +219,14 @@ enum rc store_rider_get(struct store *s, uint64_t key, struct buf *row, struct f
         return fault_none(f, "no such row");
     return buf_append(row, (struct slice){ r->bytes, r->len }) ? RC_OK : fault_no_memory(f);
 }
+
+/* Nothing that a test here does dies of a message. */
+void store_handling_begin(struct store *s, enum store_handling kind, uint64_t id) { (void)s, (void)kind, (void)id; }
+void store_handling_end(struct store *s) { (void)s; }
+
+enum store_handling store_died_handling(const struct store *s, uint64_t *id, uint32_t *deaths)
+{
+    *id = s->died_of;
+    *deaths = s->deaths;
+    return s->deaths > 0 ? HANDLING_REPORT : HANDLING_NOTHING;
+}

@@ -32,6 +32,8 @@ struct store {
     struct fake_row rows[20000];
     size_t row_count;
     bool is_full, accept_fails, save_fails;
+    uint64_t died_of;                               /* a report about this message killed the process, */
+    uint32_t deaths;                                /* so many times */
 };
 
 struct store *fake_store_new(void);

@@ -215,6 +215,36 @@ static void died(void)
     fixture_close(&fx);
 }
 
+static void died_reporting(void)
+{
+    struct fixture fx;
+    uint64_t id, wait;
+    fixture_open(&fx, NULL);
+    CASE("a message whose report kills this process twice is held at the next start, before anything is tried");
+    uint64_t poison = fixture_add(&fx, "me@home.example", "a@x.example b@y.example", 0, START);
+    uint64_t good = fixture_add(&fx, "me@home.example", "a@x.example", 0, START);
+    fx.store->died_of = poison;
+    fx.store->deaths = 1;
+    CHECK_INT(queue_set_aside(fx.queue, START, &id, &wait, &fx.fault), RC_NONE);
+    fx.store->deaths = 2;
+    fixture_reopen(&fx, SIZE_MAX);
+    CHECK_INT(queue_set_aside(fx.queue, START, &id, &wait, &fx.fault), RC_OK);
+    CHECK(id == poison);
+    struct queue_job job = next_job(&fx, START);
+    CHECK(job.entry == good);
+    CHECK(nothing_due(&fx, START));
+    fake_poll(fx.store);
+    for (size_t i = 0; i < 2; i++) {
+        const struct queue_recipient *r = &queue_find(fx.queue, poison)->recipients[i];
+        CHECK_INT(r->state, QUEUE_HELD);
+        CHECK(strstr(arena_str(&fx.arena, r->last_text), "set aside") != NULL);
+    }
+    CASE("one that is not in the queue any more has nothing to be held");
+    fx.store->died_of = 12345;
+    CHECK_INT(queue_set_aside(fx.queue, START, &id, &wait, &fx.fault), RC_NONE);
+    fixture_close(&fx);
+}
+
 static void suspects(void)
 {
     struct fixture fx;
@@ -493,6 +523,7 @@ int main(void)
     retried();
     died();
     suspects();
+    died_reporting();
     reported();
     notify();
     time_passes();

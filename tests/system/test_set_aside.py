@@ -1,10 +1,11 @@
 """A message whose handling kills a role twice is set aside and reported, not tried a third time; everything else goes on."""
 import os
+import select
 import signal
 import unittest
 
 import thurn
-from talk import Sink, submit
+from talk import Sink, Talk, submit
 
 TEXT = b"From: alice@sender.test\r\nSubject: %s\r\n\r\nbody\r\n"
 
@@ -18,6 +19,20 @@ def kill(server, role):
     pid = pid_of(server, role)
     os.kill(pid, signal.SIGKILL)
     thurn.wait_until(lambda: pid_of(server, role) not in (0, pid), f"{role} to come back")
+
+
+def reader(server, user):
+    talk = Talk(server.address, server.ports["imaps"], tls=True)
+    try:
+        talk.line()
+        for line in (f"LOGIN {user}@{server.domain} {thurn.PASSWORD}", "SELECT INBOX"):
+            talk.send(f"x {line}\r\n")
+            talk.until(b"x OK")
+            talk.line()
+    except BaseException:
+        talk.close()
+        raise
+    return talk
 
 
 class SetAside(unittest.TestCase):
@@ -52,6 +67,37 @@ class SetAside(unittest.TestCase):
                 sink.wait_commands(3, "RCPT TO:<poison")
                 kill(server, "out")
                 thurn.wait_until(lambda: server.queue("--held"), "it to be held again")
+
+
+    def test_a_message_that_kills_the_role_which_reads_it_is_not_parsed_after_the_second_time(self):
+        """The moment of parsing lasts, since it is a large message of very many parts; the file `handling` tells when it is."""
+        part = b"--b\r\nContent-Type: text/plain; name=x\r\nContent-Description: a part\r\n\r\n" + b"line of text\r\n" * 20
+        poison = (TEXT % b"poison").replace(b"\r\n\r\n", b'\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n', 1) + part * 10000 + b"--b--\r\n"
+        with thurn.one_server(domain="sender.test") as server:
+            server.may_lose_roles = True
+            submit(server, "alice", ["bob@sender.test"], TEXT % b"good")
+            submit(server, "alice", ["bob@sender.test"], poison)
+            handling = server.folder / "data/store/handling"
+
+            def is_set_aside():
+                with reader(server, "bob") as bob:
+                    pid = pid_of(server, "post")
+                    bob.send("a FETCH 2 (BODYSTRUCTURE)\r\n")
+                    while not select.select([bob.socket], [], [], 0)[0] and not bob.socket.pending():
+                        if handling.read_bytes()[0] != 0:
+                            os.kill(pid, signal.SIGKILL)
+                            thurn.wait_until(lambda: pid_of(server, "post") not in (0, pid), "post to come back")
+                            return False
+                    return b'"us-ascii"' in bob.until(b"\r\na OK")           # the stand-in's; an answer of the old kind came too fast: again
+            thurn.wait_until(is_set_aside, "the structure to be answered without parsing", timeout=4 * thurn.TIMEOUT)
+            self.assertEqual(server.wait_event("message-set-aside")["level"], "error")
+            with reader(server, "bob") as bob:
+                bob.send("a FETCH 2 (BODY.PEEK[1])\r\n")
+                self.assertIn(b"This message is set aside", bob.until(b"\r\na OK"))
+                bob.send("b FETCH 2 (BODY.PEEK[])\r\n")
+                self.assertIn(part * 10, bob.until(b"\r\nb OK"))
+                bob.send("c FETCH 1 (ENVELOPE)\r\n")
+                self.assertIn(b'"good"', bob.until(b"\r\nc OK"))
 
 
 if __name__ == "__main__":
