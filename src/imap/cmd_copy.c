@@ -54,6 +54,8 @@ static enum imap_next copy_messages(struct imap_session *s, bool is_move)
         return imap_bad_syntax(s);
     if (is_move && s->selected.is_read_only)
         return imap_no(s, "CANNOT", "the mailbox is selected read-only");
+    if (!is_move && !store_has_room(s->options.store, 0, &f))       /* a MOVE to the trash may be what makes some */
+        return imap_no_fault(s, RC_TEMP, &f);
     if (!imap_find_destination(s, name, &info, &next) || (!is_move && !imap_has_quota(s, bytes_of(s), &next)))
         return next;
     struct copy *copy = ARENA_NEW(&s->arena, struct copy);

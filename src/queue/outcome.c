@@ -264,7 +264,7 @@ enum rc queue_tick(struct queue *q, int64_t now_ms, uint64_t random, struct faul
     (void)random;
     size_t records = 0;
     int64_t delay_ms = (int64_t)q->options.delay_warning_s * 1000;
-    if (!q->is_scheduled || !store_has_room(q->store, 0, f))
+    if (!q->is_scheduled || !store_has_reserve(q->store, f))
         return RC_OK;
     struct entry *e = index_after(q->index, 0);
     for (; e != NULL && entry_accepted_ms(e) + lifetime_ms(q) <= now_ms && records < TICK_RECORDS_MAX; e = index_after(q->index, e->id))

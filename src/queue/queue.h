@@ -14,7 +14,7 @@
  *
  * Invariants:
  *   Q1  A recipient leaves the queue only by a durable record of why.
- *   Q2  No delivery attempt starts unless its outcome can be recorded (store_has_room).
+ *   Q2  No delivery attempt starts unless its outcome can be recorded (store_has_reserve).
  *   Q3  A failure that NOTIFY wants told is recorded in the same record as the message that tells it.
  *   Q4  A message with the null reverse-path never causes another message.
  *   Q5  A body is kept while an entry has a recipient that is not done. */

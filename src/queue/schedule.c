@@ -228,7 +228,7 @@ enum rc queue_next_job(struct queue *q, int64_t now_ms, uint64_t random, struct 
     wake(q, now_ms);
     if (list_is_empty(&q->ready))
         return RC_NONE;
-    if (!store_has_room(q->store, 0, NULL)) {           /* keeps Q2 */
+    if (!store_has_reserve(q->store, NULL)) {           /* keeps Q2 */
         q->no_room_until_ms = now_ms + NO_ROOM_MS;
         return RC_NONE;
     }

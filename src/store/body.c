@@ -287,12 +287,16 @@ static enum rc put_piece(struct store_body *body, struct fault *fault)
     struct log_record *next = new_part(store);
     if (next == NULL)
         return fault_no_memory(fault);
-    if (!room_for_piece(body)) {
+    /* A message whose size nobody announced must not use up the reserve either. */
+    enum rc rc = store_has_room(store, part_len(body->record), fault) ? RC_OK : RC_TEMP;
+    if (rc == RC_OK && !room_for_piece(body))
+        rc = fault_no_memory(fault);
+    if (rc != RC_OK) {
         log_record_free(next);
-        return fault_no_memory(fault);
+        return rc;
     }
     write_head(body->record, OP_PIECE);
-    enum rc rc = log_submit(store->log, body->record, true, fault);
+    rc = log_submit(store->log, body->record, true, fault);
     if (rc != RC_OK) {
         log_record_free(next);
         return rc;

@@ -228,6 +228,7 @@ struct store_snapshot {             /* the last whole one (snapshot.h) */
 struct room {
     int64_t bytes;
     int64_t at_ms;
+    uint64_t tail;              /* of the log, then: what was handed to it since is gone from there */
     bool is_known;
     uint64_t wanted;                /* what could not be had */
 };

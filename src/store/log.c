@@ -215,6 +215,7 @@ uint64_t log_segment_of(const struct log *log, uint64_t position) { return posit
 size_t log_payload_max(const struct log *log) { return (size_t)log->segment_bytes - LOG_HEADER_BYTES; }
 uint64_t log_last_generation(const struct log *log) { return log->last_generation; }
 uint64_t log_next_sequence(const struct log *log) { return log->next_sequence; }
+uint64_t log_tail(const struct log *log) { return log->tail; }
 void log_skip_sequence(struct log *log) { log->next_sequence++; }
 int log_event_fd(const struct log *log) { return log->event_fd; }
 

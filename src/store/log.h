@@ -83,6 +83,7 @@ enum rc log_start(struct log *, uint64_t generation, struct fault *);
  * large bodies do, so that a fast sender is slowed down to the disk). RC_TEMP: too much waits, or writing has failed. */
 enum rc log_submit(struct log *, struct log_record *, bool may_wait, struct fault *);
 uint64_t log_next_sequence(const struct log *);         /* what the next record to be taken gets */
+uint64_t log_tail(const struct log *);                  /* where it goes */
 void log_skip_sequence(struct log *);                   /* the next one is not given to any */
 /* What has become durable and what has failed since the last call, each in order; the caller frees the records. */
 void log_collect(struct log *, struct log_record **durable, struct log_record **failed);

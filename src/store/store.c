@@ -174,8 +174,21 @@ static uint64_t look_for_room(const struct store *store)
 {
     const struct file_ops *f = store->options.files;
     int64_t free_bytes = f->free_bytes(f->self, store->dir);
-    *store->room = (struct room){ free_bytes, store->now_ms, true, store->room->wanted };
+    *store->room = (struct room){
+        .bytes = free_bytes, .at_ms = store->now_ms, .tail = log_tail(store->log), .is_known = true, .wanted = store->room->wanted,
+    };
     return free_bytes < 0 ? 0 : (uint64_t)free_bytes;
+}
+
+/* What the system said a moment ago, less what has gone to the log since; 0 when that is nothing to go by. */
+static uint64_t room_known(const struct store *store)
+{
+    const struct room *known = store->room;
+    uint64_t tail = log_tail(store->log);
+    if (!known->is_known || known->bytes < 0 || store->now_ms - known->at_ms >= ROOM_FRESH_MS || tail < known->tail)
+        return 0;
+    uint64_t since = tail - known->tail, bytes = (uint64_t)known->bytes;
+    return bytes > since ? bytes - since : 0;
 }
 
 int64_t store_now_s(const struct store *store)
@@ -186,11 +199,10 @@ int64_t store_now_s(const struct store *store)
 
 uint64_t store_room(const struct store *store)
 {
-    const struct room *known = store->room;
     struct log_figures figures;
     log_figures(store->log, &figures);
-    bool is_fresh = known->is_known && known->bytes >= 0 && store->now_ms - known->at_ms < ROOM_FRESH_MS;
-    return figures.segments_free * log_segment_bytes(store->log) + (is_fresh ? (uint64_t)known->bytes : look_for_room(store));
+    uint64_t known = room_known(store);
+    return figures.segments_free * log_segment_bytes(store->log) + (known != 0 ? known : look_for_room(store));
 }
 
 bool store_is_pressed(const struct store *store)
@@ -201,16 +213,14 @@ bool store_is_pressed(const struct store *store)
     return false;
 }
 
-/* A reserve is kept for what makes room again: flags, expunges, the outcomes of deliveries, the next snapshot. That there is room is believed
- * for a second; that there is none is looked up each time: while nothing is written the store's clock may stand still. */
-bool store_has_room(const struct store *store, uint64_t size_bytes, struct fault *fault)
+/* That there is room is believed for a second; that there is none is looked up each time: while nothing is written the
+ * store's clock may stand still. */
+static bool has_room(const struct store *store, uint64_t size_bytes, uint64_t reserve_segments, struct fault *fault)
 {
-    const struct room *known = store->room;
     struct log_figures figures;
     log_figures(store->log, &figures);
-    uint64_t segment = log_segment_bytes(store->log), reserve = 2 * segment + store->snapshot.bytes, recycled = figures.segments_free * segment;
-    bool is_fresh = known->is_known && known->bytes >= 0 && store->now_ms - known->at_ms < ROOM_FRESH_MS;
-    uint64_t room = recycled + (is_fresh ? (uint64_t)known->bytes : 0);
+    uint64_t segment = log_segment_bytes(store->log), reserve = reserve_segments * segment + store->snapshot.bytes, recycled = figures.segments_free * segment;
+    uint64_t room = recycled + room_known(store);
     if (room < reserve || size_bytes > room - reserve)
         room = recycled + look_for_room(store);
     if (room >= reserve && size_bytes <= room - reserve)
@@ -220,6 +230,11 @@ bool store_has_room(const struct store *store, uint64_t size_bytes, struct fault
     fault_temp(fault, ESC(4, 3, 1), "the disk under %s is full", store->dir);
     return false;
 }
+
+/* A reserve of two segments is kept for what makes room again: flags, expunges; the outcomes of deliveries have the first. And room for the
+ * next snapshot. */
+bool store_has_room(const struct store *store, uint64_t size_bytes, struct fault *fault) { return has_room(store, size_bytes, 2, fault); }
+bool store_has_reserve(const struct store *store, struct fault *fault) { return has_room(store, 0, 1, fault); }
 
 /* ---- opening ---- */
 

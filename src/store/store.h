@@ -85,6 +85,8 @@ int store_again_ms(const struct store *);
 enum rc store_settled(const struct store *, uint64_t wait);
 /* False with a 4.3.1 fault when the disk is too full to take size_bytes more: ask before taking a message. */
 bool store_has_room(const struct store *, uint64_t size_bytes, struct fault *);
+/* The same for what makes room: false when the reserve that is kept for the outcomes of deliveries is used up, too. */
+bool store_has_reserve(const struct store *, struct fault *);
 /* Blocks until `wait` is settled: for tools and tests only, never in a role's loop. */
 enum rc store_wait(struct store *, uint64_t wait);
 

@@ -169,6 +169,8 @@ bool store_has_room(const struct store *s, uint64_t size_bytes, struct fault *f)
     return !s->is_full;
 }
 
+bool store_has_reserve(const struct store *s, struct fault *f) { return store_has_room(s, 0, f); }
+
 static struct fake_row *row_find(struct store *s, uint64_t key)
 {
     for (size_t i = 0; i < s->row_count; i++)
