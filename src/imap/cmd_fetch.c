@@ -56,6 +56,23 @@ static enum rc write_structure(struct imap_session *s, bool is_extended)
     return imap_write_structure(&s->text, whole, mime->root, is_extended, &s->scratch_arena) ? RC_OK : RC_TEMP;
 }
 
+static enum rc write_preview(struct imap_session *s)
+{
+    struct slice whole;
+    const struct mime_message *mime = NULL;
+    struct buf preview;
+    enum rc rc = imap_message_mime(&s->message, &whole, &mime);
+    if (rc != RC_OK)
+        return rc;
+    buf_init(&preview, PREVIEW_MAX * 4 + 1);
+    buf_clear(&s->scratch);
+    imap_preview(whole, mime->root, &s->scratch, &preview);
+    (void)buf_append_str(&s->text, "PREVIEW ");
+    bool ok = imap_write_string(&s->text, buf_len(&preview) > 0 ? buf_slice(&preview) : SLICE(""));
+    buf_free(&preview);
+    return ok ? RC_OK : RC_TEMP;
+}
+
 /* The next piece of a body. False: the disk lies, or memory is short. */
 static bool write_piece(struct imap_session *s, struct fetch_job *job)
 {
@@ -120,6 +137,9 @@ static enum rc write_item(struct imap_session *s, struct fetch_job *job, const s
     case FETCH_THREADID:                        /* RFC 8474 5.2: threads have no ids here */
         imap_say(s, "THREADID NIL");
         return RC_OK;
+    case FETCH_PREVIEW:
+        job->work += LOAD_WORK + message->size / 1024;
+        return write_preview(s);
     case FETCH_ENVELOPE:
         job->work += LOAD_WORK;
         return write_envelope(s);

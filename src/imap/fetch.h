@@ -6,7 +6,7 @@
 
 enum fetch_kind {
     FETCH_FLAGS, FETCH_UID, FETCH_INTERNALDATE, FETCH_SIZE, FETCH_MODSEQ, FETCH_ENVELOPE, FETCH_BODY, FETCH_BODYSTRUCTURE,
-    FETCH_SECTION, FETCH_EMAILID, FETCH_THREADID,
+    FETCH_SECTION, FETCH_EMAILID, FETCH_THREADID, FETCH_PREVIEW,
 };
 
 enum section_kind { SECTION_ALL, SECTION_HEADER, SECTION_FIELDS, SECTION_FIELDS_NOT, SECTION_TEXT, SECTION_MIME };
@@ -48,6 +48,9 @@ struct fetch_bytes {
 enum rc imap_find_section(struct imap_message *, const struct fetch_section *, struct buf *scratch, struct fetch_bytes *);
 
 /* "(...)"; false when out is full. */
+/* The first words of a message (RFC 8970), at most PREVIEW_MAX characters; nothing when it has no text. */
+enum { PREVIEW_MAX = 200 };
+void imap_preview(struct slice message, const struct mime_part *root, struct buf *scratch, struct buf *out);
 bool imap_write_envelope(struct buf *out, struct slice header, struct arena *scratch);
 bool imap_write_structure(struct buf *out, struct slice message, const struct mime_part *, bool is_extended, struct arena *scratch);
 

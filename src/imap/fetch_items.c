@@ -176,6 +176,7 @@ static const struct {
     { SLICE_INIT("MODSEQ"), FETCH_MODSEQ, false, SECTION_ALL, false },
     { SLICE_INIT("EMAILID"), FETCH_EMAILID, false, SECTION_ALL, false },
     { SLICE_INIT("THREADID"), FETCH_THREADID, false, SECTION_ALL, false },
+    { SLICE_INIT("PREVIEW"), FETCH_PREVIEW, false, SECTION_ALL, false },
     { SLICE_INIT("ENVELOPE"), FETCH_ENVELOPE, false, SECTION_ALL, false },
     { SLICE_INIT("BODYSTRUCTURE"), FETCH_BODYSTRUCTURE, false, SECTION_ALL, false },
     { SLICE_INIT("BODY"), FETCH_BODY, false, SECTION_ALL, false },
@@ -189,6 +190,8 @@ static bool add_named(struct imap_parser *p, struct fetch_items *items, struct s
     for (size_t i = 0; i < sizeof(simple_items) / sizeof(simple_items[0]); i++) {
         if (!slice_equal_nocase(name, simple_items[i].name))
             continue;
+        if (simple_items[i].kind == FETCH_PREVIEW)          /* LAZY: only what costs nothing; here it costs always the same */
+            (void)slice_take_prefix_nocase(&p->in, SLICE(" (LAZY)"));
         if (!simple_items[i].is_old_section)
             return imap_fetch_add(p, items, simple_items[i].kind);
         struct fetch_item *item;
