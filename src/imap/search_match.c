@@ -5,6 +5,7 @@
 #include "imap/search.h"
 
 #include "imap/fold.h"
+#include "mail/html.h"
 
 enum { LOAD_WORK = 50 };
 
@@ -70,6 +71,20 @@ static bool any_field_has(struct imap_session *s, struct slice header, struct sl
     return false;
 }
 
+/* Of HTML what a reader sees; into the scratch buffer. */
+static void load_text(struct imap_session *s, struct slice message, const struct mime_part *part)
+{
+    struct buf html;
+    buf_clear(&s->scratch);
+    (void)mime_decode_text(message, part, &s->scratch);
+    if (!slice_equal(part->type.value, SLICE("text/html")))
+        return;
+    html = s->scratch;
+    buf_init(&s->scratch, html.max_bytes);
+    (void)html_text(buf_slice(&html), &s->scratch);
+    buf_free(&html);
+}
+
 static bool part_has(struct imap_session *s, struct slice message, const struct mime_part *part, struct slice needle)
 {
     if (part->parent != NULL && part->parent->is_message
@@ -77,8 +92,7 @@ static bool part_has(struct imap_session *s, struct slice message, const struct 
         return true;
     bool is_leaf = part->first_child == NULL;
     if (is_leaf && slice_starts_nocase(part->type.value, SLICE("text/"))) {
-        buf_clear(&s->scratch);
-        (void)mime_decode_text(message, part, &s->scratch);
+        load_text(s, message, part);
         if (scratch_has(s, needle))
             return true;
     }
