@@ -60,6 +60,7 @@ struct sim_process {
     struct list threads;
     struct list exits;
     bool is_server, is_dead;
+    bool lacked_memory;                 /* once: then it may abort */
     int status;                         /* as waitpid gives it */
     int (*main)(void *arg);
     void *arg;

@@ -221,7 +221,7 @@ void sim_set_judge(sim_judge *judge, void *arg)
 
 void sim_set_preemption(uint32_t per_million) { kernel.preemption = per_million; }
 void sim_set_abort(bool is_failure) { kernel.may_abort = !is_failure; }
-bool process_may_abort(const struct sim_process *process) { return !process->is_server || kernel.may_abort; }
+bool process_may_abort(const struct sim_process *process) { return !process->is_server || kernel.may_abort || process->lacked_memory; }
 uint64_t sim_calls(void) { return kernel.calls; }
 
 static bool may_fail_so(const char *call, int error)

@@ -102,7 +102,9 @@ struct sim_fault {
 };
 typedef struct sim_fault sim_judge(void *arg, struct sim_process *, const char *call, uint64_t number);
 void sim_set_judge(sim_judge *, void *arg);
-void sim_set_abort(bool is_failure);            /* of a server: it is at the beginning; with no memory, say, it is its end and no more */
+/* Is the abort() of a server a failure? It is at the beginning, except of a process that was refused memory: to apply what is durable
+ * without memory would be worse than to begin anew. */
+void sim_set_abort(bool is_failure);
 void sim_set_preemption(uint32_t per_million);  /* how often a call lets others run first; 20000 at the beginning */
 uint64_t sim_calls(void);                       /* so far, of all */
 uint64_t sim_hash(void);                        /* of every call and every line of the trace so far: the same seed, the same hash */

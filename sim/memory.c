@@ -44,6 +44,8 @@ static void *block_new(size_t size)
     struct host_inner *host = owner == NULL ? NULL : host_inner(owner->host);
     if (size > SIZE_MAX / 4 || (host != NULL && host->host.memory_limit != 0 && host->memory + size > host->host.memory_limit)) {
         errno = ENOMEM;
+        if (owner != NULL)
+            owner->lacked_memory = true;
         return NULL;
     }
     struct block *block = malloc(sizeof(*block) + size);
@@ -99,8 +101,11 @@ void memory_free_all(struct sim_process *process)
 static bool is_refused(const char *call)
 {
     int error = sim_enter(call);
-    errno = error != 0 ? error : errno;
-    return error != 0;
+    if (error == 0)
+        return false;
+    errno = error;
+    sim_self()->lacked_memory = true;
+    return true;
 }
 
 void *__wrap_malloc(size_t size) { return is_refused("malloc") ? NULL : block_new(size); }

@@ -188,7 +188,7 @@ static void write_out(struct conn *conn)
     if (is_over(conn) || conn->is_connecting || conn->is_draining)
         return;
     if (conn->output.overflow) {
-        conn_end(conn, "the peer does not take what it asked for");
+        conn_end(conn, unsent(conn) < conn->limits.output_max / 2 ? "out of memory" : "the peer does not take what it asked for");
         return;
     }
     send_all(conn);
