@@ -1,6 +1,8 @@
 /* What an administrator does to messages, and finding them. */
 #include "queue/inner.h"
 
+#include <stdlib.h>
+
 /* Which recipients an action is for, and what they become. */
 static const struct action_rule {
     bool from_due, from_held;
@@ -70,10 +72,17 @@ static enum rc record_action(struct queue *q, struct entry *entry, enum queue_ac
     queue_op_begin(&op, OP_ACTION, entry->id, now_ms);
     buf_append_byte(&op, (char)action);
     write_number(&op, count);
-    for (size_t i = 0; i < count; i++)
+    struct recording *recording = recording_new(entry->id, count);
+    for (size_t i = 0; i < count && recording != NULL; i++) {
         write_number(&op, indexes[i]);
-    enum rc rc = queue_submit(q, &op, wait, f);
+        recording_add(recording, indexes[i]);
+    }
+    enum rc rc = recording == NULL ? fault_no_memory(f) : queue_submit(q, &op, wait, f);
     buf_free(&op);
+    if (rc == RC_OK)
+        recording_watch(q, recording, *wait);
+    else
+        free(recording);
     return rc;
 }
 
@@ -81,6 +90,7 @@ enum rc queue_act(struct queue *q, uint64_t id, enum queue_action action, int64_
 {
     must((size_t)action < sizeof rules / sizeof *rules);
     const struct action_rule *rule = &rules[action];
+    recordings_look(q, now_ms);
     struct entry *entry = queue_entry_get(q, id);
     if (entry == NULL)
         return fault_none(f, "no such message in the queue");

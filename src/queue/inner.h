@@ -219,6 +219,7 @@ struct queue {
     int64_t now_ms;                 /* as of the last queue_next_job */
     uint64_t delay_cursor;          /* up to this id delays have been told */
 
+    struct list recordings;         /* recording.c */
     struct map histories;           /* id -> struct history, events since the last checkpoint */
     struct queue_ledger counters;   /* but for `waiting` */
     bool is_counting;               /* the counters have begun: they were in a row, or what was there was taken as brought */
@@ -275,6 +276,17 @@ void apply_outcome(struct queue *, struct op *);
 void apply_action(struct queue *, struct op *);
 void recipient_settle(struct queue *, struct entry *, struct recipient *, unsigned state, int64_t due_ms);
 void entry_finish(struct queue *, struct entry *);      /* removes it when no recipient is open */
+
+/* ---- recording.c ---------------------------------------------------------------------------------------------- */
+
+struct recording;
+/* Of a record about recipients of an entry, up to `count`: NULL out of memory. Freed by the caller unless it is watched. */
+struct recording *recording_new(uint64_t entry, size_t count);
+void recording_add(struct recording *, size_t index);
+/* The record was handed over: when it fails, its recipients that are being tried or recorded are as before. */
+void recording_watch(struct queue *, struct recording *, uint64_t wait);
+void recordings_look(struct queue *, int64_t now_ms);
+void recordings_free(struct queue *);
 
 /* ---- count.c ------------------------------------------------------------------------------------------------- */
 

@@ -8,6 +8,8 @@
  * A recipient stays as it is in memory (trying, or marked recording) until the record that says so is durable: apply_*. */
 #include "queue/inner.h"
 
+#include <stdlib.h>
+
 enum { TICK_RECORDS_MAX = 200 };    /* reports written in one queue_tick: a long outage must not block the role */
 
 /* RFC 3461 4.1; without NOTIFY failures are told and, as the RFC leaves to us, delays too. */
@@ -103,6 +105,22 @@ static void back_to_due(struct queue *q, uint64_t id, const struct decision *dec
         recipient_settle(q, entry, &entry->recipients[decisions[i].item.index], QUEUE_DUE, due_ms);
 }
 
+static enum rc record_group(struct queue *q, const struct queue_entry *entry, const struct outcome_head *head, const struct decision *group,
+                            enum report_kind kind, int64_t now_ms, uint64_t *wait, struct fault *f)
+{
+    struct recording *recording = recording_new(entry->id, head->count);
+    if (recording == NULL)
+        return fault_no_memory(f);
+    for (size_t i = 0; i < head->count; i++)
+        recording_add(recording, group[i].item.index);
+    enum rc rc = report_record(q, entry, head, group, head->count, kind, now_ms, wait, f);
+    if (rc == RC_OK)
+        recording_watch(q, recording, *wait);
+    else
+        free(recording);
+    return rc;
+}
+
 /* One record per kind of report (a report has one body, and a record has one): each kind's recipients together. */
 enum rc outcome_record(struct queue *q, const struct queue_entry *entry, const struct outcome_head *head, const struct decision *decisions,
                        size_t count, int64_t now_ms, uint64_t *wait, struct fault *f)
@@ -127,7 +145,7 @@ enum rc outcome_record(struct queue *q, const struct queue_entry *entry, const s
         if (members == 0)
             continue;
         h.count = members;
-        enum rc rc = report_record(q, entry, &h, group, members, kinds[k], now_ms, wait, f);
+        enum rc rc = record_group(q, entry, &h, group, kinds[k], now_ms, wait, f);
         if (rc != RC_OK) {
             back_to_due(q, entry->id, group, members, now_ms);
             worst = RC_TEMP;
@@ -264,6 +282,7 @@ enum rc queue_tick(struct queue *q, int64_t now_ms, uint64_t random, struct faul
     (void)random;
     size_t records = 0;
     int64_t delay_ms = (int64_t)q->options.delay_warning_s * 1000;
+    recordings_look(q, now_ms);
     if (!q->is_scheduled || !store_has_reserve(q->store, f))
         return RC_OK;
     struct entry *e = index_after(q->index, 0);

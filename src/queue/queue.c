@@ -32,6 +32,7 @@ struct queue *queue_new(const struct queue_options *options)
     map_init(&q->destinations, options->hash_seed);
     map_init(&q->histories, options->hash_seed);
     list_init(&q->ready);
+    list_init(&q->recordings);
     heap_init(&q->waiting);
     return q;
 }
@@ -47,6 +48,7 @@ void queue_free(struct queue *q)
 {
     if (q == NULL)
         return;
+    recordings_free(q);
     schedule_free(q);
     for (size_t i = 0; i < q->index->count; i++)
         if (q->index->slots[i].entry != NULL)

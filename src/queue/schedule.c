@@ -221,6 +221,7 @@ static struct destination *next_destination(struct queue *q, int64_t now_ms)
 enum rc queue_next_job(struct queue *q, int64_t now_ms, uint64_t random, struct queue_job *job)
 {
     (void)random;
+    recordings_look(q, now_ms);
     size_t limit = q->options.concurrency == 0 ? 1 : q->options.concurrency;
     if (!q->is_scheduled || q->active >= limit || now_ms < q->no_room_until_ms)
         return RC_NONE;

@@ -161,6 +161,8 @@ void store_body_unref(struct store *s, uint64_t body_id)
     body->refs--;
 }
 
+enum rc store_settled(const struct store *s, uint64_t wait) { return wait <= s->applied ? RC_OK : RC_MORE; }
+
 bool store_has_room(const struct store *s, uint64_t size_bytes, struct fault *f)
 {
     (void)size_bytes;

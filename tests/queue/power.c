@@ -276,6 +276,17 @@ static void compare(struct run *run, const struct buf *before, const char *when)
 
 static bool is_readable(const struct buf *state) { return slice_find(buf_slice(state), SLICE("UNREADABLE")) == buf_len(state); }
 
+/* No job is running: nobody is being tried. */
+static void check_none_is_tried(struct run *run)
+{
+    struct fault f;
+    const struct queue_entry *e;
+    CHECK(queue_tick(run->queue, run->now_ms, 7, &f) != RC_PERM);
+    for (uint64_t after = 0; (e = queue_after(run->queue, after)) != NULL; after = e->id)
+        for (size_t i = 0; i < e->recipient_count; i++)
+            CHECK(e->recipients[i].state != QUEUE_TRYING);
+}
+
 /* An attempt whose outcome could not be written is due again later, and that time is nowhere but in memory: times are not compared.
  * Steps are refused from the failure on when it was a sync's: the log is poisoned until the next start (L3). */
 static void fail_at(uint64_t call, int error)
@@ -304,6 +315,7 @@ static void fail_at(uint64_t call, int error)
             CHECK(disk_failed_call(run.disk) != NULL);
         if (rc != RC_OK && is_readable(&before))
             compare(&run, &before, "after a step that failed");
+        check_none_is_tried(&run);
         let_time_pass(&run, step);
     }
     write_state(&run, &before, false);
