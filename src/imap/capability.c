@@ -22,6 +22,7 @@ static const struct {
     { "LIST-STATUS", IMAP_AFTER_LOGIN },                            /* RFC 5819 */
     { "STATUS=SIZE", IMAP_AFTER_LOGIN },                            /* RFC 8438 */
     { "OBJECTID", IMAP_AFTER_LOGIN },                               /* RFC 8474 */
+    { "BINARY", IMAP_AFTER_LOGIN },                                 /* RFC 3516 */
     { "PREVIEW", IMAP_AFTER_LOGIN },                                /* RFC 8970 */
     { "APPENDLIMIT", IMAP_AFTER_LOGIN },                            /* RFC 7889 */
     { "QUOTA", IMAP_AFTER_LOGIN },                                  /* RFC 9208 */

@@ -55,6 +55,7 @@ static bool parse_arguments(struct imap_parser *p, struct arguments *args)
     args->has_date = imap_parse_peeks(p, '"');
     if (args->has_date && (!imap_parse_date_time(p, &args->date) || !imap_parse_space(p)))
         return false;
+    (void)imap_parse_takes(p, '~');             /* literal8 (RFC 3516 4.4) */
     return imap_parse_peeks(p, '{');
 }
 

@@ -1,9 +1,11 @@
-/* FETCH (RFC 3501 6.4.5) with CHANGEDSINCE, MODSEQ and VANISHED (RFC 7162 3.1.4, 3.1.5, 3.2.6).
+/* FETCH (RFC 3501 6.4.5) with CHANGEDSINCE, MODSEQ and VANISHED (RFC 7162 3.1.4, 3.1.5, 3.2.6), BINARY (RFC 3516).
  *
  * \Seen that a FETCH sets is one change for all its messages, made before the first of them goes out, so that each
  * response carries the new flags; a disk that is too full to note it does not keep anyone from reading. Bodies go out in
  * pieces as the output has room. */
 #include "imap/fetch.h"
+
+#include <string.h>
 
 enum { PIECE_BYTES = 32 * 1024, LOAD_WORK = 50 };
 
@@ -22,7 +24,7 @@ struct fetch_job {
     struct store_message message;
     bool is_streaming;
     struct fetch_bytes bytes;
-    bool has_failed;
+    bool has_failed, has_unknown_encoding;
     unsigned work;
 };
 
@@ -93,6 +95,8 @@ static bool write_piece(struct imap_session *s, struct fetch_job *job)
     return true;
 }
 
+static bool has_byte(struct slice text, char byte) { return text.len > 0 && memchr(text.ptr, byte, text.len) != NULL; }
+
 /* The length is said only when the first piece is there: up to then there is a way back. */
 static enum rc write_section(struct imap_session *s, struct fetch_job *job, const struct fetch_item *item)
 {
@@ -102,14 +106,31 @@ static enum rc write_section(struct imap_session *s, struct fetch_job *job, cons
         (void)buf_append_str(&s->text, " NIL");
         return RC_OK;
     }
+    job->has_unknown_encoding |= job->bytes.has_unknown_encoding;
     if (rc != RC_OK)
         return rc;
+    if (item->section->is_binary && !job->bytes.is_stored && has_byte(job->bytes.memory, '\0'))
+        (void)buf_append_str(&s->text, " ~");   /* literal8: NUL may stand in it */
+    else
+        (void)buf_append_byte(&s->text, ' ');
     uint64_t len = job->bytes.is_stored ? job->bytes.left : job->bytes.memory.len;
-    (void)buf_printf(&s->text, " {%" PRIu64 "}\r\n", len);
+    (void)buf_printf(&s->text, "{%" PRIu64 "}\r\n", len);
     if (write_piece(s, job))
         return RC_OK;
     job->is_streaming = false;
     return RC_PERM;
+}
+
+static enum rc write_binary_size(struct imap_session *s, struct fetch_job *job, const struct fetch_item *item)
+{
+    struct fetch_bytes bytes;
+    enum rc rc = imap_find_section(&s->message, item->section, &s->scratch, &bytes);
+    job->has_unknown_encoding |= bytes.has_unknown_encoding;
+    if (rc != RC_OK && rc != RC_NONE)
+        return rc;
+    (void)buf_append(&s->text, item->label);
+    imap_say(s, " %" PRIu64, bytes.is_stored ? bytes.left : bytes.memory.len);
+    return RC_OK;
 }
 
 static enum rc write_item(struct imap_session *s, struct fetch_job *job, const struct fetch_item *item)
@@ -150,6 +171,9 @@ static enum rc write_item(struct imap_session *s, struct fetch_job *job, const s
     case FETCH_SECTION:
         job->work += LOAD_WORK;
         return write_section(s, job, item);
+    case FETCH_BINARY_SIZE:
+        job->work += LOAD_WORK + message->size / 1024;
+        return write_binary_size(s, job, item);
     }
     return RC_PERM;
 }
@@ -233,6 +257,8 @@ static enum imap_next fetch_on(struct imap_session *s)
         } else if (job->is_open) {
             close_response(s, job);
         } else if (!next_message(s, job)) {
+            if (job->has_unknown_encoding)
+                return imap_no(s, "UNKNOWN-CTE", "the transfer encoding of a part is not known");
             if (job->has_failed)
                 return imap_no(s, "SERVERBUG", "some messages could not be read");
             return imap_ok(s, "FETCH completed");

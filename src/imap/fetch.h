@@ -6,7 +6,7 @@
 
 enum fetch_kind {
     FETCH_FLAGS, FETCH_UID, FETCH_INTERNALDATE, FETCH_SIZE, FETCH_MODSEQ, FETCH_ENVELOPE, FETCH_BODY, FETCH_BODYSTRUCTURE,
-    FETCH_SECTION, FETCH_EMAILID, FETCH_THREADID, FETCH_PREVIEW,
+    FETCH_SECTION, FETCH_BINARY_SIZE, FETCH_EMAILID, FETCH_THREADID, FETCH_PREVIEW,
 };
 
 enum section_kind { SECTION_ALL, SECTION_HEADER, SECTION_FIELDS, SECTION_FIELDS_NOT, SECTION_TEXT, SECTION_MIME };
@@ -17,6 +17,7 @@ struct fetch_section {
     enum section_kind kind;
     struct slice *names;        /* of HEADER.FIELDS */
     size_t name_count;
+    bool is_binary;             /* without its transfer encoding (RFC 3516) */
     bool is_partial;
     uint64_t offset, length;
 };
@@ -43,6 +44,7 @@ struct fetch_bytes {
     bool is_stored;
     uint64_t offset, left;      /* is_stored */
     struct slice memory;
+    bool has_unknown_encoding;  /* RC_PERM because of that */
 };
 /* RC_NONE: there is no such section (NIL). What has to be made is made in scratch. */
 enum rc imap_find_section(struct imap_message *, const struct fetch_section *, struct buf *scratch, struct fetch_bytes *);

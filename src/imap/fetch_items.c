@@ -83,9 +83,9 @@ static bool parse_partial(struct imap_parser *p, struct fetch_section *section)
     return true;
 }
 
-static bool write_label(struct buf *out, const struct fetch_section *section)
+static bool write_label(struct buf *out, const char *name, const struct fetch_section *section)
 {
-    (void)buf_append_str(out, "BODY[");
+    (void)buf_append_str(out, name);
     for (size_t i = 0; i < section->depth; i++)
         (void)buf_printf(out, "%s%" PRIu32, i > 0 ? "." : "", section->path[i]);
     for (size_t i = 0; i < SECTION_TEXTS; i++) {
@@ -102,11 +102,12 @@ static bool write_label(struct buf *out, const struct fetch_section *section)
     return !out->overflow;
 }
 
-static bool make_label(struct imap_parser *p, struct fetch_item *item)
+/* name: "BODY[" */
+static bool make_label(struct imap_parser *p, const char *name, struct fetch_item *item)
 {
     struct buf label;
     buf_init(&label, LABEL_MAX);
-    bool ok = write_label(&label, item->section);
+    bool ok = write_label(&label, name, item->section);
     item->label = arena_copy(p->arena, buf_slice(&label));
     buf_free(&label);
     return (ok && item->label.ptr != NULL) || imap_parse_failed(p, "command too long");
@@ -159,7 +160,25 @@ static bool parse_body(struct imap_parser *p, struct fetch_items *items, bool is
     struct fetch_item *item;
     struct fetch_section *section = add_section(p, items, &item);
     items->sets_seen |= !is_peek;
-    return section != NULL && parse_section(p, section) && parse_partial(p, section) && make_label(p, item);
+    return section != NULL && parse_section(p, section) && parse_partial(p, section) && make_label(p, "BODY[", item);
+}
+
+/* RFC 3516 4.2: only whole parts have an encoding. */
+static bool parse_binary(struct imap_parser *p, struct fetch_items *items, bool is_peek, bool is_size)
+{
+    struct fetch_item *item;
+    struct fetch_section *section = add_section(p, items, &item);
+    items->sets_seen |= !is_peek && !is_size;
+    if (section == NULL || !parse_section(p, section))
+        return false;
+    if (section->kind != SECTION_ALL)
+        return imap_parse_failed(p, "a part number was expected");
+    section->is_binary = true;
+    if (is_size)
+        item->kind = FETCH_BINARY_SIZE;
+    else if (!parse_partial(p, section))
+        return false;
+    return make_label(p, is_size ? "BINARY.SIZE[" : "BINARY[", item);
 }
 
 static const struct {
@@ -212,6 +231,9 @@ static bool parse_item(struct imap_parser *p, struct fetch_items *items)
 {
     struct slice name = slice_take_while(&p->in, is_item_byte);
     if (imap_parse_takes(p, '[')) {
+        bool is_size = slice_equal_nocase(name, SLICE("BINARY.SIZE")), is_binary_peek = slice_equal_nocase(name, SLICE("BINARY.PEEK"));
+        if (is_size || is_binary_peek || slice_equal_nocase(name, SLICE("BINARY")))
+            return parse_binary(p, items, is_binary_peek, is_size);
         bool is_peek = slice_equal_nocase(name, SLICE("BODY.PEEK"));
         if (!is_peek && !slice_equal_nocase(name, SLICE("BODY")))
             return imap_parse_failed(p, "there is no such FETCH item");

@@ -1,4 +1,4 @@
-/* Finding the bytes of BODY[section] (RFC 3501 6.4.5): see fetch.h.
+/* Finding the bytes of BODY[section] (RFC 3501 6.4.5) and BINARY[part] (RFC 3516 4.2): see fetch.h.
  *
  * A whole message and its text are left in the store and go out in pieces; what needs the MIME tree has the message in
  * memory anyway. */
@@ -34,9 +34,26 @@ static enum rc find_top(struct imap_message *m, const struct fetch_section *sect
     return section->kind == SECTION_HEADER ? RC_OK : select_fields(header, section, scratch, &bytes->memory);
 }
 
-/* What is numbered: HEADER, TEXT and fields are those of a message within the message; MIME and the rest the part's own. */
-static enum rc find_part(struct imap_message *m, const struct fetch_section *section, struct buf *scratch, struct slice *out)
+static enum rc decode(struct slice message, const struct mime_part *part, struct buf *scratch, struct fetch_bytes *bytes)
 {
+    bool is_encoded = part->encoding == MIME_BASE64 || part->encoding == MIME_QUOTED_PRINTABLE;
+    bytes->memory = between(message, part->body_start, part->body_end);
+    bytes->has_unknown_encoding = part->encoding == MIME_UNKNOWN_ENCODING;
+    if (bytes->has_unknown_encoding)
+        return RC_PERM;
+    if (!is_encoded || part->first_child != NULL)
+        return RC_OK;
+    buf_clear(scratch);
+    if (mime_decode_body(message, part, scratch) != RC_OK)
+        return RC_TEMP;
+    bytes->memory = buf_len(scratch) > 0 ? buf_slice(scratch) : SLICE("");
+    return RC_OK;
+}
+
+/* What is numbered: HEADER, TEXT and fields are those of a message within the message; MIME and the rest the part's own. */
+static enum rc find_part(struct imap_message *m, const struct fetch_section *section, struct buf *scratch, struct fetch_bytes *bytes)
+{
+    struct slice *out = &bytes->memory;
     struct slice message;
     const struct mime_message *mime = NULL;
     enum rc rc = imap_message_mime(m, &message, &mime);
@@ -46,6 +63,8 @@ static enum rc find_part(struct imap_message *m, const struct fetch_section *sec
     if (part == NULL)
         return RC_NONE;
     const struct mime_part *inner = part->is_message ? part->first_child : NULL;
+    if (section->is_binary)
+        return decode(message, part, scratch, bytes);
     switch (section->kind) {
     case SECTION_ALL:
         *out = between(message, part->body_start, part->body_end);
@@ -83,7 +102,7 @@ static void apply_partial(const struct fetch_section *section, struct fetch_byte
 enum rc imap_find_section(struct imap_message *m, const struct fetch_section *section, struct buf *scratch, struct fetch_bytes *bytes)
 {
     *bytes = (struct fetch_bytes){ .is_stored = false };
-    enum rc rc = section->depth == 0 ? find_top(m, section, scratch, bytes) : find_part(m, section, scratch, &bytes->memory);
+    enum rc rc = section->depth == 0 ? find_top(m, section, scratch, bytes) : find_part(m, section, scratch, bytes);
     if (rc == RC_OK && section->is_partial)
         apply_partial(section, bytes);
     return rc;
