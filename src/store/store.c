@@ -207,7 +207,10 @@ uint64_t store_room(const struct store *store)
 
 bool store_is_pressed(const struct store *store)
 {
-    if (store_room(store) < PRESSED_SEGMENTS * log_segment_bytes(store->log) + store->room->wanted)
+    uint64_t room = store_room(store);
+    if (store->room->bytes < 0)                 /* nobody knows: no reason to give anything up */
+        return false;
+    if (room < PRESSED_SEGMENTS * log_segment_bytes(store->log) + store->room->wanted)
         return true;
     store->room->wanted = 0;
     return false;
@@ -416,6 +419,11 @@ static enum rc open_once(const struct store_options *options, struct store **out
     }
     *out = store;
     return RC_OK;
+}
+
+bool store_needs_opening(const struct store *store)
+{
+    return log_is_poisoned(store->log);
 }
 
 void store_close(struct store *store)

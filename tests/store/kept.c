@@ -356,6 +356,9 @@ static void check_pressure(void)
     let_pass(61000);
     CHECK_INT(figures().messages, 40);
     CHECK_INT(figures().given_up, 0);
+    free_bytes = -5;                                        /* EIO: nobody knows how much there is */
+    let_pass(2000);
+    CHECK_INT(figures().given_up, 0);
     free_bytes = 4 * SEGMENT;
     CHECK(store_has_room(store, 1000, NULL));
     let_pass(2000);
