@@ -382,7 +382,10 @@ int role_launcher_main(const char *config_path)
     launcher->status = EXIT_SUCCESS;
     list_init(&launcher->status_calls);
     launcher->loop = loop_new();
-    must(launcher->loop != NULL && loop_signals(launcher->loop, on_signal, launcher));
+    if (launcher->loop == NULL || !loop_signals(launcher->loop, on_signal, launcher)) {
+        (void)fprintf(stderr, "thurn: cannot start: %s\n", strerror(errno));
+        return EXIT_FAILURE;
+    }
     launcher->started_ms = loop_now_ms(launcher->loop);
     (void)signal(SIGPIPE, SIG_IGN);
     raise_limits();

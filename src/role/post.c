@@ -60,9 +60,26 @@ static void tell_given_up(struct post *post)
     post->kept_given_up = kept.given_up;
 }
 
+/* After a sync that failed only a store that is opened anew knows what is on the disk: this role ends, and the launcher starts the
+ * next one. Those who wait are answered before. */
+static void reopen_later(struct post *post)
+{
+    if (!store_needs_opening(post->store) || post->is_reopening)
+        return;
+    post->is_reopening = true;
+    log_event(LOG_ERROR, "store-reopens", LOG_STR("why", "a sync has failed: nothing can be written before the store has been opened anew"));
+    loop_timer_set(post->loop, &post->reopening, POST_REOPEN_MS);
+}
+
+static void on_reopening(struct loop_timer *timer)
+{
+    loop_stop(LIST_ENTRY(timer, struct post, reopening)->loop);
+}
+
 static void poll_store(struct post *post)
 {
     bool has_more = store_poll(post->store, loop_time_ms(post->loop));
+    reopen_later(post);
     tell_given_up(post);
     settle_waits(post);
     dispatch_poke(post->dispatch);              /* what became durable may be due, or may have freed a destination */
@@ -311,6 +328,7 @@ static enum rc start(void *self, struct fault *fault)
     must(loop_watch(post->loop, &post->store_watch));
     post->background.expired = on_background;
     post->tick.expired = on_tick;
+    post->reopening.expired = on_reopening;
     loop_timer_set(post->loop, &post->tick, POST_TICK_MS);
     dispatch_poke(post->dispatch);
     return RC_OK;

@@ -26,6 +26,7 @@ enum {
     POST_TICKETS_MAX = 200000,          /* the oldest goes first: its connection must log in again */
     POST_TRANSACTION_MEMORY_MAX = 4 * 1024 * 1024,      /* SMTP_RECIPIENTS_MAX recipients with everything they lead to */
     POST_TICK_MS = 60 * 1000,
+    POST_REOPEN_MS = 1000,          /* for the answers to those whose change has failed */
     POST_AGAIN_MS = 1000,
 };
 
@@ -74,7 +75,8 @@ struct post {
     struct list sessions;
     size_t session_count;
     struct loop_watch store_watch;
-    struct loop_timer background, tick;
+    struct loop_timer background, tick, reopening;
+    bool is_reopening;
     struct loop_task settle_task;
     char store_dir[4096];
     bool is_stopping, is_walking_ledger;

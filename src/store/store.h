@@ -74,6 +74,8 @@ enum rc store_open(const struct store_options *, struct store **, struct fault *
 /* Everything handed over is made durable, then a checkpoint is written. */
 void store_close(struct store *);
 int store_event_fd(const struct store *);
+/* A sync has failed: nothing is written any more until the store is opened anew, which reads what is really there. */
+bool store_needs_opening(const struct store *);
 /* Applies what has become durable and wakes watchers; does a bounded piece of background work (checkpoint, recycling)
  * when it is due. Returns true when there is background work left: call again soon. */
 bool store_poll(struct store *, int64_t now_ms);
