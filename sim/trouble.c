@@ -93,7 +93,10 @@ static void whole_again(struct trouble *trouble)
     case FAULT_WRITE: server->write_fails = 0; break;
     case FAULT_FULL: disk_set_capacity(server->node->host->disk, 1u << 30); break;
     case FAULT_DESCRIPTORS: server->node->host->fd_limit = SIM_FD_LIMIT; break;
-    case FAULT_MEMORY: server->node->host->memory_limit = 0; break;
+    case FAULT_MEMORY:
+        server->node->host->memory_limit = 0;
+        sim_set_abort(true);
+        break;
     case FAULT_NET: net_set_faults(&(struct net_faults){ .delay_us = room->plan.delay_us, .jitter_us = room->plan.delay_us / 4 }); break;
     case FAULT_PARTITION:
         if (trouble->b < room_hosts(room))
@@ -155,8 +158,10 @@ static void lack(struct room *room, struct server *server, enum fault_kind kind)
     }
     if (kind == FAULT_DESCRIPTORS)
         host->fd_limit = 4 + sim_below(60);
-    if (kind == FAULT_MEMORY)
+    if (kind == FAULT_MEMORY) {             /* a role may die of it; at another time that would be a bug */
+        sim_set_abort(false);
         host->memory_limit = host_inner(host)->memory + sim_below(1u << 20) + 1;
+    }
     (void)begin(room, kind, server, 10 * MINUTE_US, "is short");
 }
 
@@ -286,6 +291,8 @@ static void occasion(void *arg)
 void trouble_begin(struct room *room)
 {
     room->has_faults = true;
+    if (room_has(room, FAULT_DNS))
+        truth_may_stray(room->truth);
 
     net_set_faults(&(struct net_faults){ .delay_us = room->plan.delay_us, .jitter_us = room->plan.delay_us / 4 });
     sim_set_judge(judge, room);

@@ -81,6 +81,11 @@ void truth_disturbed(struct truth *t, const char *name)
     truth_host_named(t, name)->disturbed++;
 }
 
+void truth_may_stray(struct truth *t)
+{
+    t->may_stray = true;
+}
+
 void truth_disturbing(struct truth *t, const char *name, bool begins)
 {
     struct truth_host *host = truth_host_named(t, name);
@@ -307,12 +312,18 @@ bool truth_owed_arrived(struct truth *t, struct truth_account *account, uint64_t
 void truth_sink_took(struct truth *t, const char *address, struct slice text)
 {
     const struct truth_sink *sink = sink_find(t, address);
+    uint64_t token = truth_token_of(text);
+    struct truth_message *message = truth_message_find(t, token);
+    if (sink == NULL && t->may_stray) {
+        struct truth_owed *stray = message != NULL ? truth_owed_find(message, address) : NULL;
+        if (stray != NULL)
+            stray->has_strayed = true;
+        return;
+    }
     if (sink == NULL) {
         truth_broken(t, "misplaced: a message was relayed to %s, an address that nobody has", address);
         return;
     }
-    uint64_t token = truth_token_of(text);
-    struct truth_message *message = truth_message_find(t, token);
     if (message == NULL) {
         truth_report_check(t, address, text, true);
         return;
@@ -341,7 +352,7 @@ static bool sender_is_told(const struct truth *t, const struct truth_message *me
 
 static bool is_open(const struct truth *t, const struct truth_owed *owed)
 {
-    return owed->has_ended && owed->answer == TRUTH_DONE && owed->arrived == 0 && owed->failed == 0 && sender_is_told(t, owed->message);
+    return owed->has_ended && owed->answer == TRUTH_DONE && owed->arrived == 0 && owed->failed == 0 && !owed->has_strayed && sender_is_told(t, owed->message);
 }
 
 uint64_t truth_open(const struct truth *t)

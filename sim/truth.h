@@ -78,6 +78,8 @@ void truth_submit_end(struct truth *, uint64_t token, const char *address, enum 
 
 /* Another server has taken this message for this address (before it says 250; whether that arrives is its secret). */
 void truth_sink_took(struct truth *, const char *address, struct slice text);
+/* Name service lies: what is for people of ours may be carried to any server that takes it, and has ended there. */
+void truth_may_stray(struct truth *);
 /* Something at this host may have cost it its record of a remote 250. "*": at every host. */
 void truth_disturbed(struct truth *, const char *host);
 /* The same for a while, during which it may happen any number of times. */

@@ -26,6 +26,7 @@ struct truth_owed {
     uint64_t ended;                         /* mark */
     uint64_t disturbed_at_begin;
     unsigned arrived, failed;               /* copies; reports of failure */
+    bool has_strayed;
 };
 
 struct truth_message {
@@ -105,7 +106,7 @@ struct truth {
     struct truth_options options;
     struct truth_block *block;
     uint64_t mark;
-    bool is_quiet;
+    bool is_quiet, may_stray;
     struct truth_host *hosts;
     struct truth_account *accounts;
     struct truth_sink *sinks;
