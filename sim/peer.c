@@ -273,11 +273,20 @@ static bool on_mail(struct session *session, struct slice rest)
     return reply(session, "250 2.1.0 fine");
 }
 
+/* Is it of this server's domain, or of the one that its host name is in? Somebody else's mail comes where name service lies. */
+static bool is_ours(const struct session *session, const char *path)
+{
+    const char *own = session->server->domain, *domain = strrchr(path, '@'), *above = strchr(own, '.');
+    return domain == NULL || strcasecmp(domain + 1, own) == 0 || (above != NULL && strcasecmp(domain + 1, above + 1) == 0);
+}
+
 static bool on_rcpt(struct session *session, struct slice rest)
 {
     char path[320];
     if (!session->has_from || !take_path(rest, path))
         return reply(session, "503 5.5.1 who is it from?");
+    if (!is_ours(session, path))
+        return reply(session, "550 5.7.1 nobody here");
     if (session->to_count == TO_MAX)
         return reply(session, "452 4.5.3 so many");
     session->to[session->to_count] = strdup(path);

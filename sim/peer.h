@@ -47,7 +47,8 @@ struct peer_moods {             /* per million: of connections, or where it says
 };
 extern const struct peer_moods peer_friendly, peer_moody;
 
-/* Starts it as process "mx" of the host; ends with it (or with sim_kill). domain: for its greeting. */
+/* Starts it as process "mx" of the host; ends with it (or with sim_kill). domain: for its greeting, and whose recipients it takes (or
+ * those of the domain above it, when it is a host name). */
 struct sim_process *peer_smtp_start(struct sim_host *, const char *address, uint16_t port, const char *domain, const struct peer_moods *,
                                     const struct peer_owner *);
 void peer_smtp_set_moods(struct sim_process *, const struct peer_moods *);
