@@ -26,6 +26,14 @@ static void take(struct hand *hand, const struct imap *imap, struct truth_mailbo
     }
 }
 
+static void tell(const struct person *person, const char *what, const struct truth_mailbox *mailbox, const struct hand *hand, enum client_result result)
+{
+    char uids[HAND_MAX * 12] = "";
+    for (size_t i = 0; i < hand->count; i++)
+        (void)snprintf(uids + strlen(uids), sizeof uids - strlen(uids), " %u", hand->uids[i]);
+    sim_trace("%s: %s UIDs%s in %s: %s", person->address, what, uids, truth_mailbox_name(mailbox), client_result_name(result));
+}
+
 /* ---- flags and expunges ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t become(uint32_t flags, enum imap_store_how how, uint32_t by)
@@ -41,12 +49,16 @@ static bool is_among(const struct imap_uids *uids, uint32_t uid)
     return false;
 }
 
-static enum client_result store(struct person *person, struct imap *imap, struct hand *hand, enum imap_store_how how, uint32_t by, uint64_t unchanged_since)
+static enum client_result store(struct person *person, struct imap *imap, const struct truth_mailbox *mailbox, struct hand *hand, enum imap_store_how how, uint32_t by, uint64_t unchanged_since)
 {
     for (size_t i = 0; i < hand->count; i++)
         truth_store_begin(hand->copies[i], become(truth_copy_flags(hand->copies[i]), how, by));
     struct imap_uids modified = { .count = 0 };
     enum client_result result = imap_store(imap, hand->uids, hand->count, how, by, unchanged_since, &modified);
+    static const char *const words[] = { [IMAP_ADD] = "adds", [IMAP_REMOVE] = "removes", [IMAP_REPLACE] = "replaces by" };
+    char what[60];
+    (void)snprintf(what, sizeof what, "%s flags %#x, %zu had changed,", words[how], by, modified.count);
+    tell(person, what, mailbox, hand, result);
     for (size_t i = 0; i < hand->count; i++)
         truth_store_end(hand->copies[i], result == CLIENT_DONE && is_among(&modified, hand->uids[i]) ? TRUTH_REFUSED : answer_of(person->room, result));
     return result;
@@ -63,14 +75,14 @@ static void flag(struct reader *reader, struct imap *imap, struct truth_mailbox 
     uint64_t unchanged_since = 0;
     if (imap_can(imap, "CONDSTORE") && sim_chance(300000))
         unchanged_since = truth_copy_modseq(hand.copies[0]);
-    (void)store(reader->person, imap, &hand, (enum imap_store_how)sim_below(3), by, unchanged_since);
+    (void)store(reader->person, imap, mailbox, &hand, (enum imap_store_how)sim_below(3), by, unchanged_since);
 }
 
 static void expunge(struct reader *reader, struct imap *imap, struct truth_mailbox *mailbox)
 {
     struct hand hand;
     take(&hand, imap, mailbox);
-    if (hand.count == 0 || store(reader->person, imap, &hand, IMAP_ADD, IMAP_DELETED, 0) != CLIENT_DONE)
+    if (hand.count == 0 || store(reader->person, imap, mailbox, &hand, IMAP_ADD, IMAP_DELETED, 0) != CLIENT_DONE)
         return;
     size_t count = 0;                       /* nobody else came between: nothing blocks before the claim */
     for (size_t i = 0; i < hand.count; i++)
@@ -81,6 +93,8 @@ static void expunge(struct reader *reader, struct imap *imap, struct truth_mailb
     for (size_t i = 0; i < count; i++)
         truth_expunge_begin(hand.copies[i]);
     enum client_result result = imap_expunge(imap, hand.uids, count);
+    hand.count = count;
+    tell(reader->person, "expunges", mailbox, &hand, result);
     for (size_t i = 0; i < count; i++)
         truth_expunge_end(hand.copies[i], answer_of(reader->person->room, result));
 }
@@ -120,6 +134,9 @@ static void copy_or_move(struct reader *reader, struct imap *imap, struct truth_
     uint32_t uid_validity;
     struct imap_uids from_uids = { .count = 0 }, to_uids = { .count = 0 };
     enum client_result result = (is_move ? imap_move : imap_copy)(imap, hand.uids, hand.count, truth_mailbox_name(to), &uid_validity, &from_uids, &to_uids);
+    char what[100];
+    (void)snprintf(what, sizeof what, "%s to %.60s", is_move ? "moves" : "copies", truth_mailbox_name(to));
+    tell(reader->person, what, mailbox, &hand, result);
     for (size_t i = 0; i < hand.count; i++)
         truth_copy_end(hand.copies[i], at[i], answer_of(reader->person->room, result), uid_for(&from_uids, &to_uids, hand.uids[i]));
 }
@@ -140,6 +157,8 @@ static void append(struct reader *reader, struct imap *imap, struct truth_mailbo
     uint32_t uid_validity, uid = 0;
     enum client_result result = imap_append(imap, truth_mailbox_name(to), flags, buf_slice(&text), &uid_validity, &uid);
     truth_append_end(copy, answer_of(person->room, result), uid);
+    sim_trace("%s: appends %016llx with flags %#x to %s: %s, UID %u", person->address, (unsigned long long)token, flags, truth_mailbox_name(to),
+              client_result_name(result), uid);
     buf_free(&text);
 }
 
@@ -157,18 +176,20 @@ static void arrange(struct reader *reader, struct imap *imap, struct truth_mailb
         return;
     person->is_arranging = true;
     char name[64];
+    enum client_result result;
     (void)snprintf(name, sizeof name, sim_chance(300000) ? "Folder \xc3\xa9 %u" : "Folder-%u", person->folders++);
     struct truth_mailbox *mailbox = a_mailbox(person, selected);
     if (mailbox == NULL || !is_own_folder(mailbox) || person->folders < 3) {
         mailbox = truth_create_begin(person->room->truth, person->account, name);
-        truth_create_end(mailbox, answer_of(person->room, imap_create(imap, name)));
+        truth_create_end(mailbox, answer_of(person->room, result = imap_create(imap, name)));
     } else if (sim_chance(700000)) {
         truth_rename_begin(mailbox, name);
-        truth_rename_end(mailbox, answer_of(person->room, imap_rename(imap, truth_mailbox_name(mailbox), name)));
+        truth_rename_end(mailbox, answer_of(person->room, result = imap_rename(imap, truth_mailbox_name(mailbox), name)));
     } else {
         truth_delete_begin(mailbox);
-        truth_delete_end(mailbox, answer_of(person->room, imap_delete(imap, truth_mailbox_name(mailbox))));
+        truth_delete_end(mailbox, answer_of(person->room, result = imap_delete(imap, truth_mailbox_name(mailbox))));
     }
+    sim_trace("%s: makes, renames or deletes %s (%s): %s", person->address, truth_mailbox_name(mailbox), name, client_result_name(result));
     person->is_arranging = false;
 }
 

@@ -212,6 +212,12 @@ enum imap_next imap_cmd_append(struct imap_session *s)
     }
     if (a->rc != RC_OK)
         return refused(s);
+    /* The keywords once more: if the record that made them has failed meanwhile, their bits may be another's by now. */
+    if (!parse_arguments(&s->args, &args))
+        return imap_append_abandon(s), imap_bad_syntax(s);
+    a->rc = imap_keyword_bits(s, a->mailbox_id, &args.flags, true, &a->keywords, &a->fault);
+    if (a->rc != RC_OK)
+        return refused(s);
     uint64_t wait = 0;
     struct store_body *body = a->body;
     a->body = NULL;

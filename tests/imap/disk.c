@@ -15,6 +15,7 @@ struct disk {
     struct file_ops ops;
     bool cannot_sync;
     unsigned reads_left;        /* then they fail */
+    unsigned writes_to_fail;    /* the next ones */
 };
 
 static int sync_or_fail(void *self, int fd)
@@ -30,6 +31,16 @@ static int64_t read_or_fail(void *self, int fd, void *data, size_t len, uint64_t
         return -EIO;
     disk->reads_left--;
     return file_ops_real.read_at(file_ops_real.self, fd, data, len, offset);
+}
+
+static int64_t write_or_fail(void *self, int fd, const void *data, size_t len, uint64_t offset)
+{
+    struct disk *disk = self;
+    if (disk->writes_to_fail > 0) {
+        disk->writes_to_fail--;
+        return -EIO;
+    }
+    return file_ops_real.write_at(file_ops_real.self, fd, data, len, offset);
 }
 
 struct fixture {
@@ -84,6 +95,7 @@ static void begin(struct fixture *fx)
     /* Only the calls that are to fail are wrapped, and only from here on. */
     fx->disk.ops.sync = sync_or_fail;
     fx->disk.ops.read_at = read_or_fail;
+    fx->disk.ops.write_at = write_or_fail;
     options.files = &fx->disk.ops;
     must(store_open(&options, &fx->store, NULL) == RC_OK);
     buf_init(&fx->in, 1 << 20);
@@ -158,9 +170,30 @@ static void test_failed_read(void)
     end(&fx);
 }
 
+static void test_failed_keyword(void)
+{
+    static struct fixture fx;
+    CASE("a keyword whose own record failed while the message was on its way is made once more");
+    begin(&fx);
+    fx.disk.writes_to_fail = 1;
+    CHECK_SLICE(say(&fx, SLICE("a APPEND Drafts (work) {14+}\r\nSubj")), SLICE(""));
+    struct store_mailbox_info drafts;
+    uint32_t bit;
+    uint64_t wait;
+    must(store_mailbox_find(fx.store, ACCOUNT, SLICE("Drafts"), &drafts) == RC_OK);
+    enum rc rc = store_keyword(fx.store, drafts.id, SLICE("other"), true, &bit, &wait, NULL);
+    CHECK(rc != RC_OK || store_wait(fx.store, wait) == RC_TEMP);        /* it stood behind the one that failed */
+    while (fx.disk.writes_to_fail > 0 || store_keyword(fx.store, drafts.id, SLICE("other"), true, &bit, &wait, NULL) != RC_OK)
+        (void)store_poll(fx.store, 0);
+    CHECK(says(&fx, SLICE("ect: x\r\n\r\n\r\n"), SLICE("a OK [APPENDUID ")));
+    CHECK(says(&fx, SLICE("b SELECT Drafts\r\nc FETCH 1 (FLAGS)\r\n"), SLICE("FLAGS (\\Recent work)")));
+    end(&fx);
+}
+
 int main(void)
 {
     test_failed_sync();
+    test_failed_keyword();
     test_failed_read();
     return check_done();
 }
