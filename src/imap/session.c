@@ -206,6 +206,10 @@ static bool read_append(struct imap_session *s, struct slice *in)
         if (piece.len == 0)
             return false;
         imap_append_bytes(s, piece);
+        if (store_is_behind(s->options.store, &s->wait)) {      /* the client waits with the disk */
+            s->is_waiting = true;
+            return false;
+        }
     }
     return true;
 }
@@ -303,7 +307,7 @@ static enum want step(struct imap_session *s, struct slice *in, struct mail_date
             return WANT_FLUSH;
         if (s->resume != NULL)
             run(s, s->resume);
-        else if (!read_input(s, in))
+        else if (!read_input(s, in) && !s->is_waiting)
             return wait_for_input(s);
         is_a_turn = (s->resume != NULL && !s->is_waiting) || buf_len(&s->text) > 0;
     }

@@ -13,7 +13,7 @@ struct channel {
     struct loop *loop;
     struct channel_owner owner;
     struct loop_task free_task, tell_task;
-    bool is_closed, is_dispatching, is_sending;
+    bool is_closed, is_dispatching, is_sending, is_held;
     const char *why;                    /* for tell_task */
     struct frame frame;                 /* large: not on the stack of every callback */
 };
@@ -71,7 +71,7 @@ static void broke_sending(struct channel *channel, const char *why)
 static void dispatch(struct channel *channel)
 {
     struct fault fault;
-    while (!channel->is_closed) {
+    while (!channel->is_closed && !channel->is_held) {
         struct buf *input = conn_input(channel->conn);
         struct slice in = buf_slice(input);
         size_t before = in.len;
@@ -130,6 +130,13 @@ struct channel *channel_new(struct loop *loop, int fd, const struct channel_owne
     }
     conn_carry_fds(channel->conn);
     return channel;
+}
+
+void channel_hold(struct channel *channel, bool is_held)
+{
+    channel->is_held = is_held;
+    if (!channel->is_closed)
+        conn_pause(channel->conn, is_held);         /* going on tells of what is there already */
 }
 
 void channel_hold_secrets(struct channel *channel) { conn_hold_secrets(channel->conn, true); }

@@ -22,6 +22,8 @@ void channel_send(struct channel *, enum frame_type, uint32_t session, ...);
 void channel_send_fd(struct channel *, int fd, enum frame_type, uint32_t session, ...);     /* fd is closed here when sent */
 /* More than a megabyte waits to be sent: stop producing until `flushed`. */
 bool channel_is_full(const struct channel *);
+/* No frames are dispatched, and soon none are read: whoever sends is held back. For an owner that cannot take more now. */
+void channel_hold(struct channel *, bool);
 void channel_hold_secrets(struct channel *);    /* as conn_hold_secrets */
 /* Reads and dispatches what is there right now without waiting (a ticket must not be overtaken). */
 void channel_pump(struct channel *);

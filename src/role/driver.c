@@ -115,6 +115,8 @@ static void run(struct driver *driver)
 {
     if (driver->machine == NULL || driver->is_running || driver->is_waiting || driver->is_starting_tls)
         return;
+    if (driver->is_held != NULL && driver->is_held(driver->arg))
+        return;
     driver->is_running = true;
     struct loop *loop = conn_loop(driver->conn);
     bool goes_on;

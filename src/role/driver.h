@@ -29,6 +29,7 @@ struct driver {
     struct tls_context *const *tls; /* for WANT_TLS: the one in force then; NULL when the machine never asks */
     void (*ask)(void *arg);
     void (*ended)(void *arg, const char *why);      /* may free the driver */
+    bool (*is_held)(void *arg);     /* true: no step now, the owner calls driver_wake; what has come stays in the input. NULL: never */
     void *arg;
 
     /* The driver's own, zero at first. */

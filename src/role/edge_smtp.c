@@ -15,7 +15,7 @@ struct edge_smtp {
     uint64_t ticket;                    /* of the login; 0: none */
     char id[EDGE_ID_MAX];              /* of the open transaction, for logs */
     bool is_open;                       /* post knows of a transaction */
-    bool waits_for_post, waits_for_auth, waits_for_room;
+    bool waits_for_post, waits_for_auth, waits_for_room, is_held;
     uint32_t trace_bytes;
     size_t recipients;                  /* accepted in this transaction */
     struct fault *outcomes;             /* LMTP: as they arrive, `recipients` of them */
@@ -43,6 +43,15 @@ static void answer_unavailable(struct edge_smtp *smtp)
     struct fault fault;
     fault_temp(&fault, ESC(4, 3, 0), "the mail store is being restarted, try again");
     answer(smtp, RC_TEMP, &fault, SLICE_NONE);
+}
+
+/* Not even read further while post is held back (by its disk, for long maybe): of thousands of clients in the middle of a message
+ * each could add a piece otherwise. */
+static bool is_held(void *arg)
+{
+    struct edge_smtp *smtp = arg;
+    smtp->is_held = smtp->is_open && smtp->session.edge->post != NULL && channel_is_full(smtp->session.edge->post);
+    return smtp->is_held;
 }
 
 /* ---- questions --------------------------------------------------------------------------------------------------- */
@@ -270,6 +279,8 @@ static void on_lost(struct edge_session *session, bool is_post)
                 on_lmtp_outcome(smtp, &fault);
         } else if (smtp->waits_for_post || smtp->waits_for_room) {
             answer_unavailable(smtp);
+        } else if (smtp->is_held) {
+            driver_wake(&session->driver);
         }
     } else if (smtp->waits_for_auth) {
         struct fault fault;
@@ -285,6 +296,8 @@ static void on_flushed(struct edge_session *session)
     struct edge_smtp *smtp = (struct edge_smtp *)session;
     if (smtp->waits_for_room)
         answer(smtp, RC_OK, NULL, SLICE_NONE);
+    else if (smtp->is_held)
+        driver_wake(&session->driver);
 }
 
 static void on_stop(struct edge_session *session, const char *text) { driver_stop(&session->driver, text); }
@@ -332,5 +345,6 @@ void edge_smtp_begin(struct edge *edge, int fd, const struct peer *peer, enum li
     smtp->session.lost = on_lost;
     smtp->session.flushed = on_flushed;
     smtp->session.stop = on_stop;
+    smtp->session.driver.is_held = is_held;
     edge_session_start(&smtp->session, &smtp_machine, smtp->machine, on_ask, on_ended, is_implicit, EDGE_TIMEOUT_MS);
 }

@@ -82,6 +82,7 @@ static void poll_store(struct post *post)
     reopen_later(post);
     tell_given_up(post);
     settle_waits(post);
+    post_mail_go_on(post);
     dispatch_poke(post->dispatch);              /* what became durable may be due, or may have freed a destination */
     int again_ms = has_more ? BACKGROUND_MS : store_again_ms(post->store);
     if (again_ms > 0)
@@ -219,6 +220,7 @@ static void edge_channel(struct post *post, uint64_t index, int fd)
         edge_gone(edge);
     edge->channel = channel_new(post->loop, fd, &owner);
     must(edge->channel != NULL);
+    channel_hold(edge->channel, post->are_edges_held);
     if (old != NULL)
         channel_free(old);
 }

@@ -80,6 +80,7 @@ struct post {
     struct loop_task settle_task;
     char store_dir[4096];
     bool is_stopping, is_walking_ledger;
+    bool are_edges_held;                /* the disk does not keep up: nothing is read from them */
     struct loop_timer stop_timer;
     int64_t stop_until_ms;
     uint64_t hash_seed[2];
@@ -107,6 +108,7 @@ void post_ticket_drop_disabled(struct post *);
 /* ---- frames -------------------------------------------------------------------------------------------------- */
 
 void post_mail_frame(struct post_edge *, const struct frame *);
+void post_mail_go_on(struct post *);                    /* when the disk has caught up */
 void post_mail_forget_all(struct post_edge *);          /* the edge is gone */
 void post_session_open(struct post_edge *, struct frame *);     /* takes the descriptor */
 void post_session_stop_all(struct post *, const char *text);

@@ -453,6 +453,29 @@ static void on_commit(struct transaction *t, const struct frame *frame)
     post_wait_add(post_of(t), &t->wait, wait);
 }
 
+/* ---- holding back ------------------------------------------------------------------------------------------------- */
+
+static void hold_edges(struct post *post, bool are_held)
+{
+    post->are_edges_held = are_held;
+    for (size_t i = 0; i < POST_EDGES_MAX; i++)
+        if (post->edges[i].channel != NULL)
+            channel_hold(post->edges[i].channel, are_held);
+}
+
+void post_mail_go_on(struct post *post)
+{
+    if (post->are_edges_held && !store_is_behind(post->store, NULL))
+        hold_edges(post, false);
+}
+
+/* After what has brought bytes: the disk's pace becomes that of the clients. */
+static void look_behind(struct post *post)
+{
+    if (!post->are_edges_held && store_is_behind(post->store, NULL))
+        hold_edges(post, true);
+}
+
 /* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 void post_mail_frame(struct post_edge *edge, const struct frame *frame)
@@ -481,4 +504,6 @@ void post_mail_frame(struct post_edge *edge, const struct frame *frame)
         on_commit(t, frame);
     else if (frame->type == FRAME_ABANDON)
         transaction_free(t);
+    if (frame->type == FRAME_BODY || frame->type == FRAME_COMMIT)
+        look_behind(edge->post);
 }

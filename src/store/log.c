@@ -253,6 +253,14 @@ uint64_t log_durable_end(struct log *log)
     return end;
 }
 
+bool log_is_behind(struct log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    bool is_behind = log->state == LOG_WORKING && log->staged_bytes > LOG_BEHIND;
+    pthread_mutex_unlock(&log->lock);
+    return is_behind;
+}
+
 bool log_is_poisoned(struct log *log)
 {
     pthread_mutex_lock(&log->lock);

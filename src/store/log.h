@@ -82,6 +82,8 @@ enum rc log_start(struct log *, uint64_t generation, struct fault *);
 /* Takes the record, gives it a sequence and a position. may_wait: wait for room instead of refusing (only pieces of
  * large bodies do, so that a fast sender is slowed down to the disk). RC_TEMP: too much waits, or writing has failed. */
 enum rc log_submit(struct log *, struct log_record *, bool may_wait, struct fault *);
+/* So much waits to be written that bringing more should wait for the disk. */
+bool log_is_behind(struct log *);
 uint64_t log_next_sequence(const struct log *);         /* what the next record to be taken gets */
 uint64_t log_tail(const struct log *);                  /* where it goes */
 void log_skip_sequence(struct log *);                   /* the next one is not given to any */

@@ -14,6 +14,7 @@ enum {
     LOG_ZERO_AHEAD_BYTES = 2 << 20,         /* written before, so that a sync has no metadata to write */
 };
 #define LOG_STAGED_MAX (64ull << 20)        /* waiting to be written: a disk this far behind is not working */
+#define LOG_BEHIND (8ull << 20)         /* from here on nobody should bring more than he has in his hands */
 #define LOG_STAGED_WAIT (16ull << 20)       /* from here on the writers of large bodies wait */
 
 enum log_state { LOG_WORKING, LOG_FAILED, LOG_POISONED };

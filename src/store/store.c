@@ -168,6 +168,13 @@ enum rc store_wait(struct store *store, uint64_t wait)
     return rc;
 }
 
+bool store_is_behind(const struct store *store, uint64_t *wait)
+{
+    if (wait != NULL)
+        *wait = store_next_wait(store) - 1;
+    return log_is_behind(store->log);
+}
+
 int store_event_fd(const struct store *store) { return log_event_fd(store->log); }
 
 static uint64_t look_for_room(const struct store *store)

@@ -89,6 +89,10 @@ enum rc store_settled(const struct store *, uint64_t wait);
 bool store_has_room(const struct store *, uint64_t size_bytes, struct fault *);
 /* The same for what makes room: false when the reserve that is kept for the outcomes of deliveries is used up, too. */
 bool store_has_reserve(const struct store *, struct fault *);
+/* The disk does not keep up (8 MiB wait to be written): who brings messages stops reading from where they come, until a
+ * store_poll says otherwise or *wait has settled. Memory stays bounded so, and nobody is refused for it. At twice as much
+ * store_body_write blocks, which a role must not let happen. wait may be NULL. */
+bool store_is_behind(const struct store *, uint64_t *wait);
 /* Blocks until `wait` is settled: for tools and tests only, never in a role's loop. */
 enum rc store_wait(struct store *, uint64_t wait);
 

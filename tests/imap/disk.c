@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "imap/session.h"
+#include "store/gate.h"
 #include "store/support.h"
 
 #include <errno.h>
@@ -121,6 +122,61 @@ static void end(struct fixture *fx)
     buf_free(&fx->said);
 }
 
+/* A step of the session with these bytes, as they come; how many it took. */
+static enum want take(struct fixture *fx, struct slice *bytes)
+{
+    enum want want = imap_session_step(fx->session, bytes, now);
+    struct buf *out = imap_session_output(fx->session);
+    buf_append(&fx->said, buf_slice(out));
+    buf_consume(out, buf_len(out));
+    return want;
+}
+
+static void test_slow_disk(void)
+{
+    static char text[1 << 16];
+    enum { PIECES = 200 };                      /* 12.5 MiB: more than may wait, less than where the store would block */
+    struct fixture fx = { .is_closed = false };
+    struct gate gate;
+    struct buf head;
+    CASE("APPEND waits with the disk: no more is read than may wait in memory");
+    gate_init(&gate);
+    temporary_folder(fx.dir);
+    struct store_options options = { .dir = fx.dir, .files = &gate.ops, .segment_bytes = 1 << 20 };
+    must(store_open(&options, &fx.store, NULL) == RC_OK);
+    make_account(fx.store, ACCOUNT);
+    struct imap_session_options session = { .store = fx.store, .account = ACCOUNT, .host_name = SLICE("x"), .append_max = 32 << 20, .tag = SLICE("in") };
+    fx.session = imap_session_new(&session);
+    buf_init(&fx.said, 1 << 20);
+    buf_init(&head, 1000);
+    memset(text, 'x', sizeof text);
+    buf_printf(&head, "a APPEND INBOX {%zu+}\r\n", PIECES * sizeof text);
+    struct slice bytes = buf_slice(&head);
+    while (bytes.len > 0 || buf_len(&fx.said) == 0)
+        CHECK(take(&fx, &bytes) != WANT_CLOSE);
+    gate_close(&gate, true);
+    size_t pieces = 0;
+    enum want want = WANT_INPUT;
+    for (; pieces < PIECES && want != WANT_ANSWER; pieces++)
+        for (bytes = (struct slice){ text, sizeof text }; bytes.len > 0 && want != WANT_ANSWER;)
+            want = take(&fx, &bytes);
+    CHECK_INT(want, WANT_ANSWER);
+    CHECK(pieces * sizeof text > 8 << 20 && pieces * sizeof text < 9 << 20);
+    CHECK_INT(bytes.len, 0);
+    CHECK_INT(store_settled(fx.store, imap_session_wait(fx.session)), RC_MORE);
+    CASE("and goes on when it has caught up");
+    gate_close(&gate, false);
+    imap_session_answer(fx.session, store_wait(fx.store, imap_session_wait(fx.session)));
+    for (; pieces < PIECES; pieces++)
+        for (bytes = (struct slice){ text, sizeof text }; bytes.len > 0;)
+            if (take(&fx, &bytes) == WANT_ANSWER)
+                imap_session_answer(fx.session, store_wait(fx.store, imap_session_wait(fx.session)));
+    buf_init(&fx.in, 100);
+    CHECK(says(&fx, SLICE("\r\n"), SLICE("a OK [APPENDUID ")));
+    end(&fx);
+    buf_free(&head);
+}
+
 static void test_failed_sync(void)
 {
     static const struct { const char *command, *answer; } cases[] = {
@@ -192,6 +248,7 @@ static void test_failed_keyword(void)
 
 int main(void)
 {
+    test_slow_disk();
     test_failed_sync();
     test_failed_keyword();
     test_failed_read();

@@ -3,11 +3,13 @@
 
 #include "role/post.h"
 #include "smtp/server.h"
+#include "../store/gate.h"
 #include "../store/support.h"
 
 #include <sys/socket.h>
 
 static struct post *post;
+static struct gate gate;
 static struct loop_watch bell;
 static int bell_fds[2];
 
@@ -60,7 +62,9 @@ static void open_post(const char *folder)
     post_init(post, loop_new());
     post->config = (struct config){ .host_name = "here.example", .message_size_max = 100000, .connections_max = 3 };
     post->queue = queue_new(&queue_options);
-    post->store = open_store(folder, SEGMENT, queue_rider(post->queue));
+    gate_init(&gate);
+    struct store_options store_options = { .dir = folder, .files = &gate.ops, .segment_bytes = SEGMENT, .rider = queue_rider(post->queue) };
+    must(store_open(&store_options, &post->store, NULL) == RC_OK);
     queue_attach(post->queue, post->store);
     struct dispatch_options options = { .queue = post->queue, .store = post->store, .loop = post->loop, .config = &post->config };
     post->dispatch = dispatch_new(&options);
@@ -243,6 +247,77 @@ static void check_late_settling(void)
     (void)close(bell_fds[1]);
 }
 
+/* ---- a disk that does not keep up ----------------------------------------------------------------------------------- */
+
+enum { SLOW_BYTES = 14 << 20, SLOW_PIECE = 64 * 1024, QUIET_TURNS = 20 };
+
+/* So many of these bytes as post takes until nothing moves any more. */
+static size_t push(struct slice bytes)
+{
+    size_t sent = 0;
+    for (int quiet = 0; quiet < QUIET_TURNS && sent < bytes.len; quiet++) {
+        ssize_t got = send(edge_fd, bytes.ptr + sent, bytes.len - sent, MSG_DONTWAIT);
+        if (got > 0) {
+            sent += (size_t)got;
+            quiet = 0;
+        }
+        turn(1);
+        (void)store_poll(post->store, 1700000000000);
+        post_mail_go_on(post);
+    }
+    return sent;
+}
+
+static void write_slow(struct buf *out)
+{
+    static char piece[SLOW_PIECE];
+    memset(piece, 'x', sizeof(piece));
+    buf_init(out, 2 * SLOW_BYTES);
+    CHECK(frame_write(out, FRAME_RCPT, 1, SLICE("anna"), SLICE("here.example"), (uint64_t)0, (uint64_t)0, SLICE_NONE, (uint64_t)0));
+    for (size_t at = 0; at < SLOW_BYTES; at += sizeof(piece))
+        CHECK(frame_write(out, FRAME_BODY, 1, (uint64_t)0, (struct slice){ piece, sizeof(piece) }));
+    CHECK(frame_write(out, FRAME_COMMIT, 1, (uint64_t)SLOW_BYTES, (uint64_t)0, (uint64_t)0, (uint64_t)0, (uint64_t)0, (uint64_t)0, (uint64_t)1, SLICE_NONE));
+}
+
+static void check_slow_disk(void)
+{
+    static const struct mail from = { "", SMTP_MX, 0, "bob", "away.example", 0, 0, RC_OK };
+    struct buf frames;
+    struct store_usage before, after;
+    uint64_t max = post->config.message_size_max;
+    post->config.message_size_max = 2 * SLOW_BYTES;
+    CHECK_INT(store_account_usage(post->store, 7, &before), RC_OK);
+    CASE("while the disk does not keep up nothing more is read from the edges, and the loop goes on");
+    CHECK_INT(mail(1, &from).rc, RC_OK);
+    write_slow(&frames);
+    gate_close(&gate, true);
+    size_t sent = push(buf_slice(&frames));
+    CHECK(post->are_edges_held);
+    CHECK(sent > (8 << 20) && sent < (13 << 20));
+    struct fault answer = hear();               /* to RCPT, of before */
+    CHECK_INT(answer.rc, RC_OK);
+    CASE("when it has caught up the rest is taken, and nobody is refused");
+    gate_close(&gate, false);
+    buf_consume(&frames, sent);
+    CHECK_INT(push(buf_slice(&frames)), buf_len(&frames));
+    for (int i = 0; i < 20000 && (after.messages = 0, store_account_usage(post->store, 7, &after), after.messages == before.messages); i++) {
+        turn(1);
+        (void)store_poll(post->store, 1700000000000);
+        post_mail_go_on(post);
+    }
+    CHECK_INT(after.messages, before.messages + 1);
+    CHECK_INT(after.bytes, before.bytes + SLOW_BYTES);
+    CHECK(!post->are_edges_held);
+    buf_free(&frames);
+    post->config.message_size_max = max;
+    struct post_wait *wait = list_is_empty(&post->waits) ? NULL : LIST_ENTRY(post->waits.next, struct post_wait, list);
+    if (wait != NULL) {
+        list_remove(&wait->list);
+        wait->settled(wait, RC_OK);
+    }
+    CHECK_INT(hear().rc, RC_OK);
+}
+
 int main(void)
 {
     char folder[64];
@@ -251,6 +326,7 @@ int main(void)
     check_mail();
     check_local();
     check_late_settling();
+    check_slow_disk();
     check_disabled();
     (void)close(edge_fd);
     turn(5);
