@@ -20,6 +20,10 @@ enum rc store_read(struct store *s, uint64_t id, uint64_t at, size_t len, char *
 void store_body_ref(struct store *s, uint64_t id, uint64_t size) { (void)s, (void)id, (void)size; }
 void store_body_unref(struct store *s, uint64_t id) { (void)s, (void)id; }
 bool store_has_room(const struct store *s, uint64_t size, struct fault *f) { (void)s, (void)size, (void)f; return true; }
+enum rc store_settled(const struct store *s, uint64_t wait) { (void)s; (void)wait; return RC_OK; }
+void store_handling_begin(struct store *s, enum store_handling kind, uint64_t id) { (void)s; (void)kind; (void)id; }
+void store_handling_end(struct store *s) { (void)s; }
+enum store_handling store_died_handling(const struct store *s, uint64_t *id, uint32_t *deaths) { (void)s; *id = 0; *deaths = 0; return HANDLING_NOTHING; }
 bool store_has_reserve(const struct store *s, struct fault *f) { (void)s, (void)f; return true; }
 enum rc store_rider_put(struct store *s, uint64_t key, struct slice row, struct fault *f)
 {

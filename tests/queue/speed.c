@@ -14,6 +14,10 @@ void store_body_ref(struct store *s, uint64_t id, uint64_t size) { (void)s; (voi
 void store_body_unref(struct store *s, uint64_t id) { (void)s; (void)id; }
 bool store_has_room(const struct store *s, uint64_t size, struct fault *f) { (void)s; (void)size; (void)f; return true; }
 bool store_has_reserve(const struct store *s, struct fault *f) { (void)s; (void)f; return true; }
+void store_handling_begin(struct store *s, enum store_handling kind, uint64_t id) { (void)s; (void)kind; (void)id; }
+void store_handling_end(struct store *s) { (void)s; }
+enum store_handling store_died_handling(const struct store *s, uint64_t *id, uint32_t *deaths) { (void)s; *id = 0; *deaths = 0; return HANDLING_NOTHING; }
+enum rc store_settled(const struct store *s, uint64_t wait) { (void)s; (void)wait; return RC_OK; }
 struct rows { char **bytes; size_t *len; uint64_t *key; size_t count; };
 static struct rows rows;
 enum rc store_rider_put(struct store *s, uint64_t key, struct slice row, struct fault *f)
@@ -65,7 +69,7 @@ int main(int argc, char **argv)
     size_t count = argc > 1 ? strtoul(argv[1], NULL, 10) : 20000;
     struct store *nobody = (struct store *)(void *)&rows;
     CASE("a large queue");
-    rows = (struct rows){ calloc(count, sizeof(char *)), calloc(count, sizeof(size_t)), calloc(count, sizeof(uint64_t)), 0 };
+    rows = (struct rows){ calloc(count + 1, sizeof(char *)), calloc(count + 1, sizeof(size_t)), calloc(count + 1, sizeof(uint64_t)), 0 };      /* and the counters */
     size_t before = mallinfo2().uordblks;
     struct queue *q = make();
     struct store_rider rider = queue_rider(q);
