@@ -1,5 +1,6 @@
 /* A run from its beginning to its end: boot, a busy time in which things go wrong, healing, quiet, and everything read and held against the
  * truth; then the same once more after a restart. */
+#include "sim/audit.h"
 #include "sim/room.h"
 
 #include "sim/inner.h"
@@ -123,6 +124,27 @@ static void restart_all(struct room *room)
             sim_fail("stuck: %s does not start again", room->servers[i].name);
 }
 
+/* Stops every server and counts what lies on its disk. */
+static void audit_all(struct room *room)
+{
+    for (unsigned i = 0; i < room->plan.nodes; i++) {
+        struct server *server = &room->servers[i];
+        server->stays_down = true;
+        node_stop(server->node);
+    }
+    sim_run(sim_now_us() + 5 * MINUTE_US, NULL);
+    for (unsigned i = 0; i < room->plan.nodes; i++) {
+        struct server *server = &room->servers[i];
+        if (server->node->launcher != NULL || server->node->status != 0)
+            sim_fail("stuck: %s does not stop, or not well (%#x)", server->name, (unsigned)server->node->status);
+        struct audit audit = { .name = server->name };
+        (void)sim_spawn(server->node->host, "auditor", audit_main, &audit);
+        sim_run(sim_now_us() + MINUTE_US, &audit.is_done);
+        if (!audit.is_done)
+            sim_fail("stuck: the audit of %s does not end", server->name);
+    }
+}
+
 static void fill(const struct room *room, struct scenario_figures *figures)
 {
     struct truth_figures truth = truth_figures(room->truth);
@@ -146,6 +168,7 @@ void scenario_run(const struct scenario_options *options, struct scenario_figure
     run_inspection(room);
     restart_all(room);
     run_inspection(room);
+    audit_all(room);
     sim_trace("everything was as promised");
     fill(room, figures);
 }

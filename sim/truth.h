@@ -65,7 +65,7 @@ void truth_sink_new(struct truth *, const char *address, const char *host);
 /* size: about how many bytes of text; the exact text follows from token, from and size. */
 uint64_t truth_message_new(struct truth *, uint64_t chance, const char *from, size_t size);
 bool truth_message_text(const struct truth *, uint64_t token, struct buf *);
-/* The token in a text or header block; 0: it is no message of ours, so a report on one. */
+/* The token of a text; of what has none, so a report, a number that stands for its text. */
 uint64_t truth_token_of(struct slice text);
 
 /* A transaction: begin before MAIL, a recipient as soon as its RCPT has been sent and not been refused, sent before the first byte of
@@ -140,7 +140,7 @@ struct truth_listing {
 };
 void truth_listing_begin(struct truth_listing *, struct truth_mailbox *, uint64_t since, bool has_flags);
 void truth_listing_state(struct truth_listing *, uint32_t uidvalidity, uint32_t uidnext, uint64_t highest_modseq);
-/* token 0: no message of ours, so a report, whose text truth_text wants to see. */
+/* token: truth_token_of its text. What is no message of ours is a report, whose text truth_text wants to see. */
 void truth_listing_message(struct truth_listing *, uint32_t uid, uint64_t token, uint32_t flags, uint64_t modseq);
 /* Does it know this UID already, and whose is it? Then the token need not be read again (truth_text holds the text against it). */
 bool truth_listing_knows(const struct truth_listing *, uint32_t uid, uint64_t *token);

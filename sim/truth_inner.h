@@ -57,7 +57,7 @@ struct truth_copy {
     struct truth_copy *next;                /* of the mailbox */
     struct truth_copy *next_uid;            /* of its bucket */
     struct truth_mailbox *mailbox;
-    uint64_t token;                         /* 0: a report */
+    uint64_t token;                         /* of no message: a report */
     uint32_t uid;                           /* 0: not known yet */
     enum presence presence, guessed_from;   /* guessed_from: COPY_SURE, or what it was before a listing gave it its UID */
     bool is_claimed, is_counted, is_appended, was_seen;

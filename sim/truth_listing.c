@@ -59,7 +59,7 @@ static struct truth_copy *first_seen(struct truth_listing *l, uint32_t uid, uint
         if (copy->came_from != NULL)
             copy->came_from->changed = truth_mark(t);
     } else if (slice_equal(slice_from_str(mailbox->name), SLICE("INBOX"))) {
-        if (token != 0 && !truth_owed_arrived(t, mailbox->account, token))
+        if (truth_message_find(t, token) != NULL && !truth_owed_arrived(t, mailbox->account, token))
             return NULL;
         copy = truth_copy_new(mailbox, token, 0, COPY_SURE);
     } else {
@@ -208,11 +208,13 @@ void truth_text(struct truth_mailbox *mailbox, uint32_t uid, struct slice text)
     char where[200];
     if (copy == NULL)
         return;                                     /* the listing has told what was wrong with it */
-    const struct truth_message *message = copy->token != 0 ? truth_message_find(t, copy->token) : NULL;
+    const struct truth_message *message = truth_message_find(t, copy->token);
     if (message != NULL) {
         truth_text_check(t, message, text, copy->is_appended, truth_copy_text(copy, where));
         return;
     }
+    if (copy->token != 0 && truth_token_of(text) != copy->token)
+        truth_broken(t, "altered: %s is not the report it was", truth_copy_text(copy, where));
     truth_report_check(t, mailbox->account->address, text, !copy->is_counted);
     copy->is_counted = true;
 }

@@ -165,7 +165,7 @@ void truth_copy_set_uid(struct truth_copy *copy, uint32_t uid)
 const char *truth_copy_text(const struct truth_copy *copy, char out[200])
 {
     char token[40];
-    (void)snprintf(token, sizeof token, copy->token != 0 ? "message %016llx" : "a report", (unsigned long long)copy->token);
+    (void)snprintf(token, sizeof token, truth_copy_token(copy) != 0 ? "message %016llx" : "a report (%016llx)", (unsigned long long)copy->token);
     (void)snprintf(out, 200, "%s (UID %u) in %.60s of %.60s", token, copy->uid, copy->mailbox->name, copy->mailbox->account->address);
     return out;
 }
@@ -222,7 +222,7 @@ uint64_t truth_copy_modseq(const struct truth_copy *copy)
 
 uint64_t truth_copy_token(const struct truth_copy *copy)
 {
-    return copy->token;
+    return truth_message_find(copy->mailbox->account->truth, copy->token) != NULL ? copy->token : 0;
 }
 
 /* ---- changes ------------------------------------------------------------------------------------------------------------- */
