@@ -179,21 +179,30 @@ static void on_expunge(struct imap *imap, uint64_t number)
         remove_at(&imap->view, (size_t)number - 1);
 }
 
-/* Those whose uid this client has not been told yet are at the end. */
+/* A message whose uid this client was not told stands between those that it knows. */
+static size_t place_of(const struct imap_view *view, uint32_t uid)
+{
+    size_t unknown = view->count;
+    for (size_t at = 0; at < view->count; at++) {
+        uint32_t here = view->messages[at].uid;
+        if (here == uid)
+            return at;
+        if (here > uid)
+            break;
+        unknown = here == 0 && unknown == view->count ? at : here == 0 ? unknown : view->count;
+    }
+    return unknown;
+}
+
 static void vanish(struct imap *imap, uint32_t first, uint32_t last)
 {
-    struct imap_view *view = &imap->view;
-    uint64_t left = (uint64_t)last - first + 1;
-    for (size_t at = view->count; at-- > 0;) {
-        if (view->messages[at].uid < first || view->messages[at].uid > last)
-            continue;
-        remove_at(view, at);
-        left--;
+    for (uint64_t uid = first; uid <= last; uid++) {
+        size_t at = place_of(&imap->view, (uint32_t)uid);
+        if (at < imap->view.count)
+            remove_at(&imap->view, at);
+        else
+            imap_is_wrong(imap, "VANISHED %u:%u names %llu that was not there", first, last, (unsigned long long)uid);
     }
-    for (; left > 0 && view->count > 0 && view->messages[view->count - 1].uid == 0; left--)
-        remove_at(view, view->count - 1);
-    if (left > 0)
-        imap_is_wrong(imap, "VANISHED %u:%u names %llu that were not there", first, last, (unsigned long long)left);
 }
 
 static void on_vanished(struct imap *imap, struct slice rest)
