@@ -4,6 +4,7 @@
  * folder. */
 #include "cli/archive.h"
 
+#include "cli/owner.h"
 #include "config/config.h"
 #include "config/directory.h"
 #include "queue/queue.h"
@@ -54,23 +55,6 @@ static enum rc find_account(const char *data_dir, const char *name, uint64_t *id
     return rc != RC_OK ? rc : *id != 0 ? RC_OK : fault_perm(f, 0, "%s: no such account (thurn account list shows them)", name);
 }
 
-/* Gives what was made here as root to the owner of the folder. */
-static void hand_over(const char *folder)
-{
-    struct stat st;
-    DIR *dir = geteuid() == 0 && stat(folder, &st) == 0 ? opendir(folder) : NULL;
-    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL; ) {
-        char path[8192];
-        if (entry->d_name[0] == '.' && strchr("./", entry->d_name[1]) != NULL)
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (lchown(path, st.st_uid, st.st_gid) != 0)
-            fprintf(stderr, "thurn: %s: cannot be given to its owner: %s\n", path, strerror(errno));
-    }
-    if (dir != NULL)
-        closedir(dir);
-}
-
 static enum rc open_in(const char *data_dir, bool is_read_only, struct archive_store *archive, struct fault *f)
 {
     struct queue_options queue_options = { .history_days = 30 };
@@ -115,7 +99,7 @@ void archive_store_close(struct archive_store *archive)
 {
     if (archive->store != NULL) {
         store_close(archive->store);
-        hand_over(archive->folder);
+        owner_hand_over(archive->folder);
     }
     if (archive->queue != NULL)
         queue_free(archive->queue);

@@ -27,6 +27,7 @@ static const struct command {
     { "why",     "the whole life of one message",                            cmd_why },
     { "restore", "mailboxes as they were; a server from a backup",           cmd_restore },
     { "ledger",  "is every message accounted for?",                          cmd_ledger },
+    { "verify",  "is everything on the disk as it should be? and repair",    cmd_verify },
     { "send",    "compose a message and submit it",                          cmd_send },
     { "fetch",   "list and read mail over IMAP or POP3",                     cmd_fetch },
     { "import",  "bring mail from mbox files or a Maildir into an account",  cmd_import },

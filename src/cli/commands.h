@@ -24,6 +24,7 @@ int cmd_queue(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_ledger(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 

@@ -49,6 +49,10 @@ enum rc directory_each_alias(struct directory *, bool (*each)(void *, const stru
 /* Changes with every change: whoever follows compares. */
 uint64_t directory_version(struct directory *);
 
+/* For `thurn verify`: only reads. What is wrong, as sentences, and each account (false stops); nothing is made when it is missing. */
+void directory_verify(const char *folder, void (*found)(void *arg, const char *text),
+                      bool (*each)(void *arg, const struct directory_account *), void *arg);
+
 struct sasl_verifier;
 /* By login name (the address; or the bare local part when only one domain exists). RC_NONE: no such or disabled. */
 enum rc directory_verifier(struct directory *, struct slice login, struct directory_account *, struct arena *, struct sasl_verifier *, struct fault *);

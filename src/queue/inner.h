@@ -11,6 +11,7 @@
  *     history.c   what happened to every message
  *     count.c     the ledger's counters
  *     ledger.c    the balance, and the search for what is missing (ledger.h)
+ *     verify.c    what `thurn verify` looks at
  *     json.c      both as JSON */
 #ifndef THURN_QUEUE_INNER_H
 #define THURN_QUEUE_INNER_H
@@ -295,6 +296,14 @@ void count_new(struct queue *, const struct op *);      /* an OP_NEW, before it 
 void count_end(struct queue *, unsigned state);         /* a recipient is done */
 void count_load(struct queue *, struct slice row);
 enum rc count_save(struct queue *, struct store *, struct fault *);
+
+/* ---- queue.c, verify.c ---------------------------------------------------------------------------------------- */
+
+/* An entry's row. When it is due need not be durable (an attempt that came to nothing moves it), so it can be left out. */
+bool entry_write_row(const struct entry *, bool with_due, struct buf *row);
+void verify_each(void *queue, void (*row)(void *arg, uint64_t key, struct slice row, uint64_t body_id, uint64_t body_size), void *arg);
+bool verify_is_good_row(void *queue, uint64_t key, struct slice row);
+enum rc verify_lose(void *queue, uint64_t key, int64_t now_ms, uint64_t *wait, struct fault *);
 
 /* ---- history.c ----------------------------------------------------------------------------------------------- */
 

@@ -239,7 +239,7 @@ static void apply(void *self, struct store *store, struct slice bytes, uint64_t 
 
 /* ---- rows ----------------------------------------------------------------------------------------------------------- */
 
-static bool write_row(const struct entry *entry, struct buf *row)
+bool entry_write_row(const struct entry *entry, bool with_due, struct buf *row)
 {
     buf_append_byte(row, CODEC_VERSION);
     buf_append_u64(row, entry->body_id);
@@ -252,7 +252,7 @@ static bool write_row(const struct entry *entry, struct buf *row)
         write_number(row, r->attempts);
         write_number(row, r->esc);
         write_number(row, (uint64_t)r->attempt_ms);
-        write_number(row, (uint64_t)r->node.key);
+        write_number(row, with_due ? (uint64_t)r->node.key : 0);
         write_string(row, note_text(r->note));
         write_string(row, note_remote(r->note));
     }
@@ -304,7 +304,7 @@ static void load(void *self, struct store *store, uint64_t key, struct slice row
 static enum rc save_entry(struct entry *entry, struct store *store, struct buf *row, struct fault *f)
 {
     buf_clear(row);
-    if (!write_row(entry, row))
+    if (!entry_write_row(entry, true, row))
         return fault_no_memory(f);
     return store_rider_put(store, entry->id, buf_slice(row), f);
 }
@@ -346,7 +346,8 @@ static enum rc save(void *self, struct store *store, struct fault *f)
 
 struct store_rider queue_rider(struct queue *q)
 {
-    return (struct store_rider){ .self = q, .apply = apply, .save = save, .load = load };
+    return (struct store_rider){ .self = q, .apply = apply, .save = save, .load = load,
+                                 .each = verify_each, .is_good_row = verify_is_good_row, .lose = verify_lose };
 }
 
 enum rc queue_submit(struct queue *q, const struct buf *op, uint64_t *wait, struct fault *f)

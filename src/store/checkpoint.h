@@ -7,7 +7,7 @@
 
 #include <sqlite3.h>
 
-enum { CHECKPOINT_ROW_MAX = 64 << 20 };
+enum { CHECKPOINT_ROW_MAX = 64 << 20, CHECKPOINT_FORMAT = 2 };
 
 enum statement {
     BEGIN, COMMIT, ROLLBACK,
@@ -60,6 +60,8 @@ bool checkpoint_run(sqlite3_stmt *);
 struct slice checkpoint_column(sqlite3_stmt *, int at);
 bool checkpoint_put_meta(struct checkpoint *, const char *key, uint64_t value);
 bool checkpoint_get_meta(struct checkpoint *, const char *key, uint64_t *value);
+
+bool checkpoint_write_schema(sqlite3 *);        /* into an empty database */
 
 /* rider.c: what the rider has put since the last commit, and forgetting it behind a commit. */
 bool checkpoint_save_rider(struct store *);

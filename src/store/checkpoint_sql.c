@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FORMAT = 2 };
-
 static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
@@ -124,6 +122,8 @@ bool checkpoint_get_meta(struct checkpoint *c, const char *key, uint64_t *value)
     return found;
 }
 
+bool checkpoint_write_schema(sqlite3 *db) { return sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK; }
+
 /* ---- opening ---- */
 
 static bool has_tables(struct checkpoint *c)
@@ -144,13 +144,21 @@ static bool create_tables(struct store *store)
     if (has_tables(c))
         return true;
     c->is_new = true;
-    return checkpoint_run(checkpoint_statement(c, BEGIN)) && sqlite3_exec(c->db, schema, NULL, NULL, NULL) == SQLITE_OK
-        && checkpoint_put_meta(c, "format", FORMAT) && checkpoint_put_meta(c, "segment_bytes", store->options.segment_bytes)
+    return checkpoint_run(checkpoint_statement(c, BEGIN)) && checkpoint_write_schema(c->db)
+        && checkpoint_put_meta(c, "format", CHECKPOINT_FORMAT) && checkpoint_put_meta(c, "segment_bytes", store->options.segment_bytes)
         && checkpoint_put_meta(c, "replay_from", LOG_START) && checkpoint_put_meta(c, "generation", 0)
         && checkpoint_run(checkpoint_statement(c, COMMIT));
 }
 
-enum rc checkpoint_open(struct store *store, struct fault *fault)
+static int open_db(struct store *store, struct sqlite3 *instead)
+{
+    struct checkpoint *c = store->checkpoint;
+    int flags = store->options.is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    c->db = instead;
+    return instead != NULL ? SQLITE_OK : sqlite3_open_v2(c->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, sealed_vfs());
+}
+
+enum rc checkpoint_open(struct store *store, struct sqlite3 *instead, struct fault *fault)
 {
     struct checkpoint *c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -160,8 +168,7 @@ enum rc checkpoint_open(struct store *store, struct fault *fault)
     buf_init(&c->scratch, CHECKPOINT_ROW_MAX);
     snprintf(c->path, sizeof c->path, "%s/state.db", store->dir);
     bool is_read_only = store->options.is_read_only;
-    int flags = is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    if (sqlite3_open_v2(c->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, sealed_vfs()) != SQLITE_OK) {
+    if (open_db(store, instead) != SQLITE_OK) {
         if (is_read_only && sqlite3_errcode(c->db) == SQLITE_CANTOPEN)
             return fault_perm(fault, 0, "there is no store in %s", store->dir);
         return checkpoint_fault(c, fault);
@@ -175,12 +182,12 @@ enum rc checkpoint_open(struct store *store, struct fault *fault)
     if (!checkpoint_get_meta(c, "format", &format) || !checkpoint_get_meta(c, "segment_bytes", &c->segment_bytes))
         return sqlite3_errcode(c->db) == SQLITE_DONE || sqlite3_errcode(c->db) == SQLITE_ERROR
             ? fault_perm(fault, 0, "%s is not a store of ours", c->path) : checkpoint_fault(c, fault);
-    if (format < FORMAT)
+    if (format < CHECKPOINT_FORMAT)
         return fault_perm(fault, 0, "%s has format %llu, which no release has written: this version reads %d", c->path,
-                          (unsigned long long)format, FORMAT);
-    if (format > FORMAT)
+                          (unsigned long long)format, CHECKPOINT_FORMAT);
+    if (format > CHECKPOINT_FORMAT)
         return fault_perm(fault, 0, "%s has format %llu, this version knows up to %d: use the newer version that wrote it",
-                          c->path, (unsigned long long)format, FORMAT);
+                          c->path, (unsigned long long)format, CHECKPOINT_FORMAT);
     return RC_OK;
 }
 

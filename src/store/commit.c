@@ -66,6 +66,15 @@ static bool pad(struct log *log, size_t size)
     return true;
 }
 
+enum rc log_begin_segment(struct log *log, struct fault *fault)
+{
+    pthread_mutex_lock(&log->lock);
+    enum rc rc = log->state != LOG_WORKING ? refuse(log, fault) : pad(log, log->segment_bytes) ? RC_OK : fault_no_memory(fault);
+    pthread_cond_signal(&log->work);
+    pthread_mutex_unlock(&log->lock);
+    return rc;
+}
+
 enum rc log_submit(struct log *log, struct log_record *record, bool may_wait, struct fault *fault)
 {
     size_t size = buf_len(&record->bytes);
@@ -411,7 +420,7 @@ static void take_batch(struct log *log, struct batch *batch)
     uint64_t first_segment = record->position / log->segment_bytes;
     struct log_record **next = &log->staged;
     for (; record != NULL && record->position / log->segment_bytes <= first_segment + 1; record = record->next) {
-        batch->end = record->position + buf_len(&record->bytes);
+        batch->end = log_record_end(log, record);
         batch->bytes += buf_len(&record->bytes);
         batch->records += record->sequence != 0;
         next = &record->next;

@@ -9,6 +9,7 @@
 
 #include "store/encode.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum { COMPACT_STEP_BYTES = 1 << 20, AGAIN_MS = 20 };
@@ -52,6 +53,17 @@ static uint64_t choose_segment(const struct store *store)
     return used > (is_pressed ? live_sum + segment_bytes : 2 * live_sum + 4 * segment_bytes) ? chosen : UINT64_MAX;
 }
 
+static void gather_ids(struct store *store)
+{
+    struct compaction *c = &store->compaction;
+    const struct body_table *t = &store->bodies;
+    c->count = c->at = 0;
+    for (size_t i = 0; i < t->cap; i++)
+        if (t->slots[i].id != 0 && has_part_in(store, t->slots[i].id, c->segment)
+            && !push_u64(&c->ids, &c->count, &c->cap, t->slots[i].id))
+            break;                          /* out of memory: those are left */
+}
+
 void compact_choose(struct store *store)
 {
     struct compaction *c = &store->compaction;
@@ -61,13 +73,8 @@ void compact_choose(struct store *store)
         c->given_up = c->segment;
     c->count = c->at = 0;
     c->segment = choose_segment(store);
-    if (c->segment == UINT64_MAX)
-        return;
-    const struct body_table *t = &store->bodies;
-    for (size_t i = 0; i < t->cap; i++)
-        if (t->slots[i].id != 0 && has_part_in(store, t->slots[i].id, c->segment)
-            && !push_u64(&c->ids, &c->count, &c->cap, t->slots[i].id))
-            break;                          /* out of memory: those are left */
+    if (c->segment != UINT64_MAX)
+        gather_ids(store);
 }
 
 /* Writes the parts of a body that are in the segment once more, and their new places behind the others in `places`. */
@@ -155,6 +162,23 @@ bool compact_step(struct store *store)
         c->bytes_moved += bytes;
     }
     return false;
+}
+
+enum rc compact_segment(struct store *store, uint64_t segment, struct fault *fault)
+{
+    struct compaction *c = &store->compaction;
+    c->segment = segment;
+    gather_ids(store);
+    while (c->at < c->count) {
+        size_t bytes = 0;
+        (void)move_body(store, c->ids[c->at++], &bytes);
+        log_flush(store->log);
+        (void)store_poll(store, store->now_ms);
+    }
+    log_flush(store->log);                  /* the poll has moved some, too */
+    (void)store_poll(store, store->now_ms);
+    return bodies_live(store, segment) == 0 ? RC_OK
+        : fault_temp(fault, ESC(4, 3, 0), "segment %016" PRIx64 " of %s cannot be emptied", segment, store->dir);
 }
 
 int store_again_ms(const struct store *store) { return store->compaction.at < store->compaction.count ? AGAIN_MS : 0; }

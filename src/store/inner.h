@@ -285,6 +285,14 @@ uint64_t store_next_wait(const struct store *);
 enum rc store_hand(struct store *, struct log_record *, uint64_t *wait, struct fault *);
 struct log_record *store_record(struct store *, struct fault *);
 void store_release_dead(struct store *);
+/* Not as usual: for verify and repair. */
+struct store_opening {
+    struct sqlite3 *db;             /* instead of state.db; consumed in every case */
+    bool is_without_log;            /* only what the checkpoint says; nothing is replayed */
+    void (*damage)(void *arg, uint64_t position, uint64_t bytes);      /* set: replay passes over damage and tells of it */
+    void *arg;
+};
+enum rc store_open_how(const struct store_options *, const struct store_opening *, struct store **, struct fault *);
 /* Segments before this one are needed only for the bodies that are alive in them (S7). */
 uint64_t store_first_needed(const struct store *);
 int64_t store_now_s(const struct store *);
@@ -361,6 +369,9 @@ void compact_choose(struct store *);
 /* A bounded piece, as much as time allows; false always: there is nothing to do at once. */
 bool compact_step(struct store *);
 
+/* All at once, whatever is alive in it: for repair. Waits until it is durable. */
+enum rc compact_segment(struct store *, uint64_t segment, struct fault *);
+
 /* ---- snapshot.c ---- */
 
 /* After a checkpoint: is a snapshot worth while? */
@@ -369,6 +380,8 @@ bool snapshot_begin(struct store *);
 /* A bounded piece; the store's event says when the next one can be done. */
 void snapshot_step(struct store *);
 void snapshot_abandon(struct store *);
+/* A whole one, now: for repair. Waits until it is durable. */
+enum rc snapshot_all(struct store *, struct fault *);
 /* Of an operation's body. False: malformed. */
 bool snapshot_read_end(struct slice body, struct store_snapshot *);
 
@@ -389,6 +402,8 @@ void kept_add(struct keeping *, const struct store_message *);
 void kept_end(struct keeping *);
 void kept_add_mailbox(struct store *, const struct mailbox *, struct op_when);
 void kept_forget(struct store *, uint64_t first, bool is_early);
+/* Hands over that everything before that number is kept no more: for repair. */
+enum rc kept_forget_before(struct store *, uint64_t number, uint64_t *wait, struct fault *);
 /* A bounded piece: hands over what is to be forgotten. True when there is more to do at once. */
 bool kept_step(struct store *);
 /* Batches from <= number < to in turn, as store_kept_each has them; `run` rises: what follows has numbers of at least that. */
@@ -421,7 +436,7 @@ void views_poke(struct store *);
 
 /* ---- checkpoint.c ---- */
 
-enum rc checkpoint_open(struct store *, struct fault *);
+enum rc checkpoint_open(struct store *, struct sqlite3 *instead, struct fault *);
 void checkpoint_close(struct store *);
 uint64_t checkpoint_segment_bytes(const struct store *);
 enum rc checkpoint_set_segment_bytes(struct store *, uint64_t, struct fault *);

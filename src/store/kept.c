@@ -296,6 +296,24 @@ static bool hand_forget(struct store *store, struct aging *a, bool is_early)
     return true;
 }
 
+enum rc kept_forget_before(struct store *store, uint64_t number, uint64_t *wait, struct fault *fault)
+{
+    struct kept *k = &store->kept;
+    struct log_record *record = store_record(store, fault);
+    if (record == NULL)
+        return RC_TEMP;
+    size_t op = op_begin(&record->bytes, OP_KEPT_FORGET);
+    write_u64(&record->bytes, number);
+    write_u8(&record->bytes, true);
+    op_end(&record->bytes, op);
+    enum rc rc = store_hand(store, record, wait, fault);
+    if (rc == RC_OK) {
+        k->forget_wait = *wait;
+        k->reserved_first = number > k->reserved_first ? number : k->reserved_first;
+    }
+    return rc;
+}
+
 static void expire_accounts(struct store *store, int64_t now_s)
 {
     int64_t keep_s = store->options.keep_expunged_s > REMOVED_KEPT_MIN_S ? store->options.keep_expunged_s : REMOVED_KEPT_MIN_S, removed_s;

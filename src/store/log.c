@@ -36,6 +36,13 @@ void log_record_free(struct log_record *record)
     free(record);
 }
 
+uint64_t log_record_end(const struct log *log, const struct log_record *record)
+{
+    if ((record->flags & LOG_PAD) != 0)
+        return (record->position / log->segment_bytes + 1) * log->segment_bytes;
+    return record->position + buf_len(&record->bytes);
+}
+
 void log_header_write(char *to, const struct log_header *h, const char *payload)
 {
     put_number(to, MAGIC, 4);

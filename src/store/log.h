@@ -49,6 +49,8 @@ struct log_record {
 /* A record with room for its header, taking up to max_payload bytes; NULL out of memory. */
 struct log_record *log_record_new(size_t max_payload);
 void log_record_free(struct log_record *);
+/* Where the log goes on behind it: behind a pad in the next segment. */
+uint64_t log_record_end(const struct log *, const struct log_record *);
 
 struct log_options {
     const struct file_ops *files;
@@ -73,9 +75,30 @@ uint64_t log_next_segment(struct log *, uint64_t from);
 
 /* Reads every record from a position on, and finds the end. RC_PERM: damage (L5), a missing segment. */
 enum rc log_replay(struct log *, uint64_t from, void (*each)(void *arg, uint64_t position, struct slice payload), void *arg, struct fault *);
-uint64_t log_last_generation(const struct log *);       /* that replay saw */
+uint64_t log_last_generation(const struct log *);       /* the newest that replay saw, also in remainders behind the end */
 /* After replay: makes the tail durable (L4) and starts the thread. */
 enum rc log_start(struct log *, uint64_t generation, struct fault *);
+
+/* ---- reading where it may be damaged ---- */
+
+/* One pass over segments in ascending order, each record's checksum verified. A record that is older than the one before it is
+ * a remainder (`generation`), not a record. Nothing is written. */
+struct log_scan_calls {
+    void *arg;
+    void (*record)(void *arg, uint64_t position, struct slice payload);
+    void (*damage)(void *arg, uint64_t position, uint64_t bytes);      /* no records, where some must have been */
+    void (*progress)(void *arg, uint64_t bytes);                       /* read; may be NULL */
+};
+struct log_scan;
+struct log_scan *log_scan_new(struct log *, const struct log_scan_calls *);
+/* From position `from` on, if that is in this segment. Before position `known` everything is part of the log; from there on
+ * what is no record is the log's end, unless a batch begins behind it (L5), perhaps in a later segment. */
+enum rc log_scan_segment(struct log_scan *, uint64_t number, uint64_t from, uint64_t known, struct fault *);
+uint64_t log_scan_tail(const struct log_scan *);            /* behind the last good record */
+uint64_t log_scan_generation(const struct log_scan *);      /* the newest that was ever written, also in remainders */
+void log_scan_free(struct log_scan *);
+/* log_replay for a log that is damaged: passes over what cannot be read and tells of it. */
+enum rc log_replay_damaged(struct log *, uint64_t from, const struct log_scan_calls *, struct fault *);
 
 /* ---- appending: from one thread ---- */
 
@@ -84,6 +107,8 @@ enum rc log_start(struct log *, uint64_t generation, struct fault *);
 enum rc log_submit(struct log *, struct log_record *, bool may_wait, struct fault *);
 /* So much waits to be written that bringing more should wait for the disk. */
 bool log_is_behind(struct log *);
+/* What comes next begins a new segment. */
+enum rc log_begin_segment(struct log *, struct fault *);
 uint64_t log_next_sequence(const struct log *);         /* what the next record to be taken gets */
 uint64_t log_tail(const struct log *);                  /* where it goes */
 void log_skip_sequence(struct log *);                   /* the next one is not given to any */

@@ -83,6 +83,7 @@ struct replay {
     char *segment;              /* the whole of it: one is read at a time */
     uint64_t number;            /* which; UINT64_MAX: none */
     uint64_t generation;        /* of the last record */
+    uint64_t newest;            /* of any record, also of remainders behind the end */
 };
 
 static enum rc load_segment(struct replay *r, uint64_t number, struct fault *fault)
@@ -118,7 +119,10 @@ static enum rc look_for_damage(struct replay *r, uint64_t position, struct fault
             struct slice rest = { r->segment + offset, (size_t)(log->segment_bytes - offset) };
             offset += slice_find(rest, SLICE("TLR1"));
             struct log_header h;
-            if (offset < log->segment_bytes && record_at(r, offset, &h) && (h.flags & LOG_BATCH_FIRST) != 0)
+            bool is_record = offset < log->segment_bytes && record_at(r, offset, &h);
+            if (is_record && h.generation > r->newest)
+                r->newest = h.generation;
+            if (is_record && (h.flags & LOG_BATCH_FIRST) != 0)
                 return fault_perm(fault, ESC(5, 3, 0),
                     "segment %016" PRIx64 " in %s is damaged at byte %" PRIu64 ": good records follow. \"thurn verify --repair\" keeps all that can be read",
                     position / log->segment_bytes, log->dir, position % log->segment_bytes);
@@ -172,7 +176,7 @@ enum rc log_replay(struct log *log, uint64_t from, each_record *each, void *arg,
     if (rc == RC_OK && !log->is_read_only)      /* beside a running server the log moves while it is read */
         rc = look_for_damage(&r, log->tail, fault);
     free(r.segment);
-    log->last_generation = r.generation;
+    log->last_generation = r.newest > r.generation ? r.newest : r.generation;
     log->durable_end = log->tail;
     return rc;
 }

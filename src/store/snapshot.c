@@ -203,6 +203,18 @@ void snapshot_step(struct store *store)
         snapshot_abandon(store);
 }
 
+enum rc snapshot_all(struct store *store, struct fault *fault)
+{
+    uint64_t before = store->snapshot.first;
+    snapshot_abandon(store);
+    bool ok = snapshot_begin(store);
+    while (ok && store->snapshot_writer != NULL) {
+        (void)store_poll(store, store->now_ms);         /* takes the next step */
+        log_flush(store->log);
+    }
+    return ok && store->snapshot.first > before ? RC_OK : fault_temp(fault, ESC(4, 3, 0), "cannot write a snapshot to %s/log", store->dir);
+}
+
 /* Dead bytes that only wait for a snapshot: of segments that could be released then, or emptied first (compact.c). */
 static uint64_t count_waiting(const struct store *store)
 {

@@ -130,7 +130,7 @@ static void collect(struct store *store)
         next = durable->next;
         if ((durable->flags & LOG_PAD) == 0)
             must(apply_record(store, durable->position, slice_sub(buf_slice(&durable->bytes), LOG_HEADER_BYTES, SIZE_MAX)));
-        store->applied_position = durable->position + buf_len(&durable->bytes);
+        store->applied_position = log_record_end(store->log, durable);
         if (durable->sequence != 0)
             store->applied_sequence = durable->sequence;
         log_record_free(durable);
@@ -290,6 +290,7 @@ static enum rc open_log(struct store *store, struct fault *fault)
 
 struct replaying {
     struct store *store;
+    const struct store_opening *how;
     bool is_bad;
     uint64_t bad_position;
 };
@@ -304,7 +305,21 @@ static void replay_record(void *arg, uint64_t position, struct slice payload)
     r->store->applied_position = position + LOG_HEADER_BYTES + payload.len;
 }
 
-static enum rc load(struct store *store, struct fault *fault)
+static void tell_damage(void *arg, uint64_t position, uint64_t bytes)
+{
+    const struct replaying *r = arg;
+    r->how->damage(r->how->arg, position, bytes);
+}
+
+static enum rc replay(struct store *store, const struct store_opening *how, uint64_t from, struct replaying *r, struct fault *fault)
+{
+    struct log_scan_calls calls = { .arg = r, .record = replay_record, .damage = tell_damage };
+    r->how = how;
+    return how->damage == NULL ? log_replay(store->log, from, replay_record, r, fault)
+                               : log_replay_damaged(store->log, from, &calls, fault);
+}
+
+static enum rc load(struct store *store, const struct store_opening *how, struct fault *fault)
 {
     uint64_t from;
     struct replaying r = { .store = store };
@@ -312,13 +327,13 @@ static enum rc load(struct store *store, struct fault *fault)
     if (rider->opened != NULL)
         rider->opened(rider->self, store);
     enum rc rc = checkpoint_load(store, &from, fault);
-    if (rc != RC_OK)
+    store->applied_position = from;
+    if (rc != RC_OK || how->is_without_log)
         return rc;
-    if (from == LOG_START && log_next_segment(store->log, 0) != UINT64_MAX && !log_has_segment(store->log, 0))
+    if (how->damage == NULL && from == LOG_START && log_next_segment(store->log, 0) != UINT64_MAX && !log_has_segment(store->log, 0))
         return fault_perm(fault, ESC(5, 3, 0), "%s/state.db is missing or empty, and the log does not go back to the "
                           "beginning: \"thurn verify --repair\" makes it anew", store->dir);
-    store->applied_position = from;
-    if ((rc = log_replay(store->log, from, replay_record, &r, fault)) != RC_OK)
+    if ((rc = replay(store, how, from, &r, fault)) != RC_OK)
         return rc;
     if (r.is_bad)
         return fault_perm(fault, ESC(5, 3, 0), "the log in %s/log has a record at position %llu that this version does not know: "
@@ -337,17 +352,17 @@ static enum rc secure_names(const struct store *store, struct fault *fault)
     return error < 0 ? fault_errno(fault, -error, "cannot sync the folder %s", store->dir) : RC_OK;
 }
 
-static enum rc open_all(struct store *store, struct fault *fault)
+static enum rc open_all(struct store *store, const struct store_opening *how, struct fault *fault)
 {
     bool is_read_only = store->options.is_read_only;
     uint64_t generation;
     enum rc rc = is_read_only ? RC_OK : lock(store, fault);
     if (rc == RC_OK)
-        rc = checkpoint_open(store, fault);
+        rc = checkpoint_open(store, how->db, fault);
     if (rc == RC_OK)
         rc = open_log(store, fault);
     if (rc == RC_OK)
-        rc = load(store, fault);
+        rc = load(store, how, fault);
     if (rc != RC_OK || is_read_only)
         return rc;
     rc = checkpoint_next_generation(store, log_last_generation(store->log) + 1, &generation, fault);
@@ -390,7 +405,7 @@ static void free_all(struct store *store)
     free(store);
 }
 
-static enum rc open_once(const struct store_options *options, struct store **out, struct fault *fault)
+enum rc store_open_how(const struct store_options *options, const struct store_opening *how, struct store **out, struct fault *fault)
 {
     *out = NULL;
     struct store *store = calloc(1, sizeof *store);
@@ -419,7 +434,7 @@ static enum rc open_once(const struct store_options *options, struct store **out
     if (snprintf(store->dir, sizeof store->dir - 16, "%s", options->dir) >= (int)sizeof store->dir - 16)
         rc = fault_perm(fault, 0, "the name of the folder %.100s... is too long", options->dir);
     if (rc == RC_OK)
-        rc = open_all(store, fault);
+        rc = open_all(store, how, fault);
     if (rc != RC_OK) {
         free_all(store);
         return rc;
@@ -450,9 +465,10 @@ void store_close(struct store *store)
 /* Beside a running server a segment may be used anew between reading the checkpoint and the log: then once more. */
 enum rc store_open(const struct store_options *options, struct store **out, struct fault *fault)
 {
-    enum rc rc = open_once(options, out, fault);
+    static const struct store_opening usual = { .db = NULL };
+    enum rc rc = store_open_how(options, &usual, out, fault);
     for (int again = 0; options->is_read_only && rc == RC_PERM && again < 3; again++)
-        rc = open_once(options, out, fault);
+        rc = store_open_how(options, &usual, out, fault);
     return rc;
 }
 

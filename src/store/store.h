@@ -54,6 +54,12 @@ struct store_rider {
     /* At opening, once for each row put before whose key is less than STORE_RIDER_ASIDE, in any order, before any apply.
      * (load and apply get the store because at opening nobody else has it yet: for store_body_ref.) */
     void (*load)(void *self, struct store *, uint64_t key, struct slice row);
+    /* For `thurn verify`, may be NULL: everything that is kept in memory, as the row that save would write, with the body that it
+     * refers to (0: none); and whether a row, also one kept aside, is one that this version can read. */
+    void (*each)(void *self, void (*row)(void *arg, uint64_t key, struct slice row, uint64_t body_id, uint64_t body_size), void *arg);
+    bool (*is_good_row)(void *self, uint64_t key, struct slice row);
+    /* For repair, may be NULL: hands over what lets go of the thing with this key, since its body is lost. */
+    enum rc (*lose)(void *self, uint64_t key, int64_t now_ms, uint64_t *wait, struct fault *);
 };
 
 struct store_options {

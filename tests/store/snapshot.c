@@ -4,6 +4,7 @@
 #include "os/wake.h"
 #include "store/snapshot.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 static struct store *store;
@@ -186,6 +187,51 @@ static void check_release_during_rename(void)
     remove_folder(dir);
 }
 
+/* ---- a batch that ends with a pad ------------------------------------------------------------------------------------------ */
+
+static bool is_next_write_failing;
+
+static int64_t failing_write(void *self, int fd, const void *data, size_t len, uint64_t offset)
+{
+    if (is_next_write_failing) {
+        is_next_write_failing = false;
+        return -EIO;
+    }
+    return file_ops_real.write_at(self, fd, data, len, offset);
+}
+
+static void check_pad_at_the_end(void)
+{
+    char dir[64], path[96];
+    struct file_ops ops = file_ops_real;
+    struct fault fault = { 0 };
+    CASE("behind a batch that ends with a pad the log goes on in the next segment, also when the next batch fails");
+    temporary_folder(dir);
+    ops.write_at = failing_write;
+    struct store_options options = { .dir = dir, .files = &ops, .segment_bytes = SEGMENT };
+    CHECK_INT(store_open(&options, &store, &fault), RC_OK);
+    make_account(store, 1);
+    uint64_t inbox = mailbox_id(store, 1, "INBOX"), wait;
+    uint32_t uid;
+    append(store, inbox, SLICE("before"), 0);
+    CHECK_INT(log_begin_segment(store->log, &fault), RC_OK);
+    log_flush(store->log);
+    (void)store_poll(store, now_ms);
+    CHECK_INT(store->applied_position, SEGMENT);
+    is_next_write_failing = true;
+    CHECK_INT(store_append(store, inbox, body_of(store, SLICE("fails")), (struct mail_date){ 0, 0 }, 0, 0, &uid, &wait, NULL), RC_OK);
+    CHECK_INT(store_wait(store, wait), RC_TEMP);
+    append(store, inbox, SLICE("behind"), 0);
+    CHECK(figures().durable_position > SEGMENT);
+    store_close(store);
+    snprintf(path, sizeof path, "%s/state.db", dir);
+    CHECK_INT(unlink(path), 0);
+    store = open_store(dir, SEGMENT, (struct store_rider){ 0 });
+    CHECK_INT(figures().messages, 2);
+    store_close(store);
+    remove_folder(dir);
+}
+
 int main(void)
 {
     char dir[64];
@@ -197,5 +243,6 @@ int main(void)
     store_close(store);
     remove_folder(dir);
     check_release_during_rename();
+    check_pad_at_the_end();
     return check_done();
 }
