@@ -169,7 +169,8 @@ enum rc log_replay(struct log *log, uint64_t from, each_record *each, void *arg,
     struct replay r = { .log = log, .number = UINT64_MAX };
     log->tail = from;
     if (from != LOG_START && from % log->segment_bytes != 0 && !log_has_segment(log, from / log->segment_bytes))
-        return fault_perm(fault, ESC(5, 3, 0), "segment %016" PRIx64 " is missing in %s", from / log->segment_bytes, log->dir);
+        return fault_perm(fault, ESC(5, 3, 0), "segment %016" PRIx64 " is missing in %s: \"thurn verify --repair\" keeps what can be read",
+                          from / log->segment_bytes, log->dir);
     if ((r.segment = malloc((size_t)log->segment_bytes)) == NULL)
         return fault_no_memory(fault);
     enum rc rc = replay_records(&r, each, arg, fault);

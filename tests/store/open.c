@@ -119,7 +119,7 @@ static const struct {
     { "without checkpoint and beginning nothing can be done",       no_checkpoint_no_beginning, RC_PERM, "state.db is missing or empty" },
     { "damage at the beginning of the log is not its end",          damage_first_record, RC_PERM, "is damaged at byte 64: good records follow" },
     { "nor is damage in the middle",                                damage_body, RC_PERM, "good records follow" },
-    { "a missing segment is named",                                 missing_segment, RC_PERM, "segment 0000000000000026 is missing" },
+    { "a missing segment is named",                                 missing_segment, RC_PERM, "segment 0000000000000026 is missing in" },
     { "a mailbox row that makes no sense",                          torn_row, RC_PERM, "state.db is damaged" },
     { "a run of messages that makes no sense",                      torn_run, RC_PERM, "messages of mailbox 1 do not make sense" },
 };
@@ -139,6 +139,8 @@ static void check_cases(void)
         if (strstr(fault.text, cases[i].fault) == NULL)
             fprintf(stderr, "fault is \"%s\"\n", fault.text);
         CHECK(strstr(fault.text, cases[i].fault) != NULL);
+        if (strstr(fault.text, "damaged") != NULL || strstr(fault.text, "missing") != NULL)
+            CHECK(strstr(fault.text, "thurn verify --repair") != NULL);
         CHECK(cases[i].rc == RC_OK || store == NULL);
         if (store != NULL) {
             struct store_figures figures;
