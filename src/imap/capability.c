@@ -8,6 +8,7 @@ static const struct {
     unsigned when;
 } capabilities[] = {
     { "IMAP4rev1", IMAP_BEFORE_LOGIN | IMAP_AFTER_LOGIN },          /* RFC 3501 */
+    { "IMAP4rev2", IMAP_BEFORE_LOGIN | IMAP_AFTER_LOGIN },          /* RFC 9051 */
     { "LITERAL+", IMAP_BEFORE_LOGIN | IMAP_AFTER_LOGIN },           /* RFC 7888 */
     { "SASL-IR", IMAP_BEFORE_LOGIN },                               /* RFC 4959 */
     { "ID", IMAP_BEFORE_LOGIN | IMAP_AFTER_LOGIN },                 /* RFC 2971 */
@@ -23,6 +24,7 @@ static const struct {
     { "STATUS=SIZE", IMAP_AFTER_LOGIN },                            /* RFC 8438 */
     { "OBJECTID", IMAP_AFTER_LOGIN },                               /* RFC 8474 */
     { "BINARY", IMAP_AFTER_LOGIN },                                 /* RFC 3516 */
+    { "UTF8=ACCEPT", IMAP_AFTER_LOGIN },                            /* RFC 6855 */
     { "PREVIEW", IMAP_AFTER_LOGIN },                                /* RFC 8970 */
     { "APPENDLIMIT", IMAP_AFTER_LOGIN },                            /* RFC 7889 */
     { "QUOTA", IMAP_AFTER_LOGIN },                                  /* RFC 9208 */

@@ -14,6 +14,7 @@ struct imap_append {
     uint32_t flags;
     uint64_t keywords;
     struct mail_date date;
+    bool is_utf8;               /* a bracket closes behind it */
     enum rc rc;                 /* why it was refused, with code (may be NULL) and text */
     const char *code;
     struct fault fault;
@@ -39,6 +40,7 @@ void imap_append_abandon(struct imap_session *s)
 /* ---- before the message ------------------------------------------------------------------------------------------- */
 
 struct arguments {
+    bool is_utf8;               /* "UTF8 (~{5}...)": RFC 6855 4 */
     struct slice mailbox;
     struct imap_flags flags;
     bool has_date;
@@ -55,7 +57,9 @@ static bool parse_arguments(struct imap_parser *p, struct arguments *args)
     args->has_date = imap_parse_peeks(p, '"');
     if (args->has_date && (!imap_parse_date_time(p, &args->date) || !imap_parse_space(p)))
         return false;
-    (void)imap_parse_takes(p, '~');             /* literal8 (RFC 3516 4.4) */
+    args->is_utf8 = p->is_utf8 && slice_take_prefix_nocase(&p->in, SLICE("UTF8 ("));
+    if (!imap_parse_takes(p, '~') && args->is_utf8)         /* literal8 (RFC 3516 4.4) */
+        return imap_parse_failed(p, "a literal8 was expected");
     return imap_parse_peeks(p, '{');
 }
 
@@ -139,6 +143,7 @@ enum imap_append_literal imap_append_begin(struct imap_session *s)
     if (s->append != NULL || s->is_idling)
         return IMAP_APPEND_OTHER;               /* a second one behind the message: MULTIAPPEND is not offered */
     imap_parser_init(&p, buf_slice(&s->input.text), &s->arena);
+    p.is_utf8 = s->is_utf8;
     if (!imap_parse_tag(&p, &tag) || !imap_parse_space(&p) || !imap_parse_atom(&p, &name)
         || !slice_equal_nocase(name, SLICE("APPEND")) || !parse_arguments(&p, &args)) {
         arena_rewind(&s->arena);
@@ -148,6 +153,7 @@ enum imap_append_literal imap_append_begin(struct imap_session *s)
     if (a == NULL)
         return IMAP_APPEND_OTHER;
     s->append = a;
+    a->is_utf8 = args.is_utf8;
     if (check(s, a, &args, s->input.literal_bytes) == RC_OK) {
         a->body = store_body_begin(s->options.store);
         if (a->body == NULL)
@@ -206,7 +212,7 @@ enum imap_next imap_cmd_append(struct imap_session *s)
             s->args.error = "the message has to come as a literal";
         return imap_bad_syntax(s);
     }
-    if (!slice_ends_nocase(s->args.in, SLICE("}\r\n"))) {
+    if (!slice_ends_nocase(s->args.in, a->is_utf8 ? SLICE("}\r\n)") : SLICE("}\r\n"))) {
         imap_append_abandon(s);
         return imap_bad(s, "unexpected text behind the message");
     }

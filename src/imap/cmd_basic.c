@@ -70,12 +70,18 @@ enum imap_next imap_cmd_id(struct imap_session *s)
 
 /* ---- ENABLE -------------------------------------------------------------------------------------------------------- */
 
+static void enable_utf8(struct imap_session *s) { s->is_utf8 = true; }
+
+static void enable_rev2(struct imap_session *s) { s->is_utf8 = s->is_rev2 = true; }
+
 static const struct {
     struct slice name;
     void (*enable)(struct imap_session *);
 } extensions[] = {
     { SLICE_INIT("CONDSTORE"), imap_enable_condstore },        /* RFC 7162 3.1 */
     { SLICE_INIT("QRESYNC"), imap_enable_qresync },            /* RFC 7162 3.2.3 */
+    { SLICE_INIT("UTF8=ACCEPT"), enable_utf8 },                /* RFC 6855 3 */
+    { SLICE_INIT("IMAP4rev2"), enable_rev2 },                  /* RFC 9051 6.3.1 */
 };
 enum { EXTENSIONS = sizeof(extensions) / sizeof(extensions[0]) };
 

@@ -169,12 +169,20 @@ static void say_entry(struct imap_session *s, const struct list *list, const str
     if (info->is_subscribed && (list->says_subscribed || list->only_subscribed))
         imap_say(s, " \\Subscribed");
     imap_say(s, ") \"/\" ");
-    (void)imap_write_mailbox(&s->text, name);
+    imap_say_name(s, name);
     if (has_child_info)
         say_child_info(s, list);
     imap_say(s, "\r\n");
     if (list->says_status && !info->is_noselect)
         imap_say_status(s, name, info, list->status_items);
+}
+
+void imap_say_listed(struct imap_session *s, const struct store_mailbox_info *info)
+{
+    struct list list = { .is_lsub = false };
+    list.after_len = info->name.len < MAILBOX_NAME_MAX ? info->name.len : MAILBOX_NAME_MAX;
+    memcpy(list.after, info->name.ptr, list.after_len);
+    say_entry(s, &list, info, false);
 }
 
 /* RFC 3501 6.3.9: with '%' a parent that is not subscribed stands for its subscribed children, as \Noselect. Children
@@ -192,7 +200,7 @@ static void say_parent(struct imap_session *s, struct list *list, struct slice n
         memcpy(list->parent, parent.ptr, parent.len);
         list->parent_len = parent.len;
         imap_say(s, "* LSUB (\\Noselect \\HasChildren) \"/\" ");
-        (void)imap_write_mailbox(&s->text, parent);
+        imap_say_name(s, parent);
         imap_say(s, "\r\n");
     }
 }

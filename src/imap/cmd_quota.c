@@ -32,7 +32,7 @@ enum imap_next imap_cmd_getquotaroot(struct imap_session *s)
     if (store_mailbox_find(s->options.store, s->options.account, name, &info) != RC_OK)
         return imap_no(s, "NONEXISTENT", "there is no such mailbox");
     imap_say(s, "* QUOTAROOT ");
-    (void)imap_write_mailbox(&s->text, name);
+    imap_say_name(s, name);
     imap_say(s, " \"\"\r\n");
     say_quota(s);
     return imap_ok(s, "GETQUOTAROOT completed");

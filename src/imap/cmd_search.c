@@ -228,6 +228,8 @@ enum imap_next imap_cmd_search(struct imap_session *s)
         return imap_no(s, "UNAVAILABLE", "out of memory");
     if (!imap_parse_space(&s->args) || !imap_parse_returns(&s->args, &job->returns))
         return imap_bad_syntax(s);
+    if (s->is_rev2 && !job->returns.is_extended)            /* RFC 9051 6.4.4 */
+        job->returns = (struct search_return){ .is_extended = true, .options = RETURN_ALL };
     if (slice_take_prefix_nocase(&s->args.in, SLICE("CHARSET "))
         && (!imap_parse_astring(&s->args, &charset) || !imap_parse_space(&s->args)))
         return imap_bad_syntax(s);

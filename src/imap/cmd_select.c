@@ -1,4 +1,4 @@
-/* SELECT and EXAMINE (RFC 3501 6.3.1, 6.3.2; CONDSTORE and QRESYNC: RFC 7162 3.1.8, 3.2.5), CLOSE (6.4.2), UNSELECT (RFC 3691). */
+/* SELECT and EXAMINE (RFC 3501 6.3.1, 6.3.2; RFC 9051 6.3.2, 6.3.3; CONDSTORE and QRESYNC: RFC 7162 3.1.8, 3.2.5), CLOSE (6.4.2), UNSELECT (RFC 3691). */
 #include "imap/inner.h"
 
 void imap_deselect(struct imap_session *s)
@@ -66,13 +66,18 @@ static void say_mailbox(struct imap_session *s, const struct store_mailbox_info 
     selected->told_count = store_view_count(selected->view);
     selected->told_recent = store_view_recent_count(selected->view);
     imap_say_flags(s);                          /* info's names are gone after this */
-    imap_say(s, "* %" PRIu32 " EXISTS\r\n* %" PRIu32 " RECENT\r\n", selected->told_count, selected->told_recent);
-    if (first_unseen != 0 && first_unseen <= selected->told_count)
+    imap_say(s, "* %" PRIu32 " EXISTS\r\n", selected->told_count);
+    if (!s->is_rev2)
+        imap_say(s, "* %" PRIu32 " RECENT\r\n", selected->told_recent);
+    if (!s->is_rev2 && first_unseen != 0 && first_unseen <= selected->told_count)
         imap_say(s, "* OK [UNSEEN %" PRIu32 "] first unseen\r\n", first_unseen);
     imap_say(s, "* OK [UIDVALIDITY %" PRIu32 "] UIDs valid\r\n", uidvalidity);
     imap_say(s, "* OK [UIDNEXT %" PRIu32 "] next UID\r\n", uidnext);
     imap_say(s, "* OK [HIGHESTMODSEQ %" PRIu64 "] highest\r\n", highest_modseq);
     imap_say(s, "* OK [MAILBOXID (" IMAP_MAILBOX_ID ")] id\r\n", selected->mailbox_id);
+    struct store_mailbox_info again;
+    if (s->is_rev2 && store_mailbox_by_id(s->options.store, selected->mailbox_id, &again) == RC_OK)
+        imap_say_listed(s, &again);
 }
 
 /* ---- resynchronisation ----------------------------------------------------------------------------------------------- */

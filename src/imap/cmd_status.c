@@ -1,11 +1,12 @@
-/* STATUS (RFC 3501 6.3.10; HIGHESTMODSEQ: RFC 7162 3.1.7; SIZE: RFC 8438; APPENDLIMIT: RFC 7889 3.2; MAILBOXID: RFC 8474 4.3). */
+/* STATUS (RFC 3501 6.3.10; HIGHESTMODSEQ: RFC 7162 3.1.7; DELETED: RFC 9051; SIZE: RFC 8438; APPENDLIMIT: RFC 7889 3.2; MAILBOXID: RFC 8474 4.3). */
 #include "imap/inner.h"
 
-enum status_item { MESSAGES, RECENT, UIDNEXT, UIDVALIDITY, UNSEEN, HIGHESTMODSEQ, SIZE, APPENDLIMIT, MAILBOXID, STATUS_ITEMS };
+enum status_item { MESSAGES, RECENT, UIDNEXT, UIDVALIDITY, UNSEEN, HIGHESTMODSEQ, SIZE, DELETED, APPENDLIMIT, MAILBOXID, STATUS_ITEMS };
 
 static const struct slice status_names[STATUS_ITEMS] = {
     [MESSAGES] = SLICE_INIT("MESSAGES"),       [RECENT] = SLICE_INIT("RECENT"), [UIDNEXT] = SLICE_INIT("UIDNEXT"),
     [UIDVALIDITY] = SLICE_INIT("UIDVALIDITY"), [UNSEEN] = SLICE_INIT("UNSEEN"), [HIGHESTMODSEQ] = SLICE_INIT("HIGHESTMODSEQ"),
+    [DELETED] = SLICE_INIT("DELETED"),
     [SIZE] = SLICE_INIT("SIZE"),               [APPENDLIMIT] = SLICE_INIT("APPENDLIMIT"), [MAILBOXID] = SLICE_INIT("MAILBOXID"),
 };
 
@@ -31,16 +32,33 @@ bool imap_parse_status_items(struct imap_parser *p, unsigned *items)
     return imap_parse_byte(p, ')');
 }
 
+/* Nobody counts them along the way: asked for seldom, and cheap to look at. */
+static uint64_t count_deleted(struct imap_session *s, uint64_t mailbox_id)
+{
+    struct store_view *view;
+    struct store_message message;
+    uint64_t count = 0;
+    if (store_view_open(s->options.store, mailbox_id, true, &view, NULL) != RC_OK)
+        return 0;
+    for (uint32_t seq = 1; seq <= store_view_count(view); seq++) {
+        store_view_at(view, seq, &message);
+        count += (message.flags & FLAG_DELETED) != 0;
+    }
+    store_view_close(view);
+    return count;
+}
+
 void imap_say_status(struct imap_session *s, struct slice name, const struct store_mailbox_info *info, unsigned items)
 {
     const uint64_t values[STATUS_ITEMS] = {
         [MESSAGES] = info->messages,       [RECENT] = info->recent, [UIDNEXT] = info->uidnext,
         [UIDVALIDITY] = info->uidvalidity, [UNSEEN] = info->unseen, [HIGHESTMODSEQ] = info->highest_modseq,
         [SIZE] = info->size_bytes,         [APPENDLIMIT] = s->options.append_max,
+        [DELETED] = (items & 1u << DELETED) != 0 ? count_deleted(s, info->id) : 0,
     };
     const char *separator = "";
     imap_say(s, "* STATUS ");
-    (void)imap_write_mailbox(&s->text, name);
+    imap_say_name(s, name);
     imap_say(s, " (");
     for (unsigned i = 0; i < STATUS_ITEMS; i++) {
         if ((items & 1u << i) == 0)

@@ -62,6 +62,8 @@ struct imap_session {
     unsigned errors;
     bool is_closing, is_waiting, is_idling, has_greeted;
     bool is_condstore;                          /* the client has shown that it knows MODSEQ (RFC 7162 3.1) */
+    bool is_utf8;                               /* it has enabled UTF8=ACCEPT or IMAP4rev2: mailbox names are UTF-8 */
+    bool is_rev2;                               /* it has enabled IMAP4rev2 (RFC 9051): no "recent", ESEARCH alone */
     bool is_qresync;                            /* it has enabled QRESYNC: VANISHED instead of EXPUNGE (RFC 7162 3.2) */
 
     /* The command under way; arena, sets and scratch are emptied behind it. */
@@ -103,6 +105,7 @@ enum imap_next imap_unsettled(struct imap_session *);                           
 enum imap_next imap_wait(struct imap_session *, uint64_t wait, imap_run *then);
 enum imap_next imap_again(struct imap_session *, imap_run *then);
 void imap_say(struct imap_session *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void imap_say_name(struct imap_session *, struct slice mailbox);         /* as this client has it written */
 void imap_bye(struct imap_session *, const char *text);
 /* Lets others have their turn when there is much output or much work was done. */
 bool imap_is_enough(const struct imap_session *, unsigned work);
@@ -187,6 +190,8 @@ bool imap_has_quota(struct imap_session *, uint64_t bytes, enum imap_next *);
 /* Keyword names to the mailbox's bits, made when `create`. RC_PERM: no more can be made. */
 enum rc imap_keyword_bits(struct imap_session *, uint64_t mailbox_id, const struct imap_flags *, bool create, uint64_t *bits,
                           struct fault *);
+/* "* LIST (...)" of the mailbox that is being selected (RFC 9051 6.3.2). */
+void imap_say_listed(struct imap_session *, const struct store_mailbox_info *);
 /* "\Drafts" and so on: SPECIAL_NONE for what is none of those that a client may give (RFC 6154 2). */
 enum store_special imap_special_of(struct slice name);
 bool imap_is_expunge_allowed(const struct imap_session *);

@@ -1,6 +1,7 @@
 /* Command arguments: see parser.h. */
 #include "imap/parser.h"
 
+#include "base/text.h"
 #include "mail/utf7.h"
 #include "store/store.h"
 
@@ -152,6 +153,9 @@ bool imap_parse_set(struct imap_parser *p, struct slice *set)
 static bool decode_name(struct imap_parser *p, struct slice wire, struct slice *utf8)
 {
     struct buf text;
+    *utf8 = wire;
+    if (p->is_utf8)
+        return utf8_is_valid(wire) || imap_parse_failed(p, "the mailbox name is not in UTF-8");
     buf_init(&text, wire.len * 3 + 1);
     enum rc rc = utf7_decode(wire, &text);
     *utf8 = arena_copy(p->arena, buf_slice(&text));

@@ -13,6 +13,7 @@ struct imap_parser {
     struct slice in;
     struct arena *arena;
     const char *error;
+    bool is_utf8;               /* mailbox names are UTF-8 (RFC 6855 3, RFC 9051 5.1), not modified UTF-7 */
 };
 
 enum { IMAP_FLAG_KEYWORDS_MAX = 64 };

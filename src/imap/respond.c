@@ -9,6 +9,11 @@ void imap_say(struct imap_session *s, const char *format, ...)
     va_end(args);
 }
 
+void imap_say_name(struct imap_session *s, struct slice mailbox)
+{
+    (void)(s->is_utf8 ? imap_write_utf8(&s->text, mailbox) : imap_write_mailbox(&s->text, mailbox));
+}
+
 void imap_bye(struct imap_session *s, const char *text)
 {
     if (!s->is_closing)

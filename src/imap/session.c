@@ -142,6 +142,7 @@ static void on_command(struct imap_session *s)
 {
     const char *error;
     imap_parser_init(&s->args, buf_slice(&s->input.text), &s->arena);
+    s->args.is_utf8 = s->is_utf8;
     if (!imap_parse_tag(&s->args, &s->tag) || !imap_parse_space(&s->args)) {
         if (s->args.in.len > 0)
             s->tag = SLICE_NONE;

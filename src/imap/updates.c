@@ -88,7 +88,7 @@ void imap_write_flags(struct imap_session *s, const struct store_message *messag
     const char *separator = "";
     (void)buf_append_str(&s->text, "FLAGS (");
     (void)imap_write_system_flags(&s->text, message->flags, &separator);
-    if (message->uid >= store_view_recent_uid(s->selected.view)) {
+    if (!s->is_rev2 && message->uid >= store_view_recent_uid(s->selected.view)) {
         (void)buf_append_str(&s->text, separator);
         (void)buf_append_str(&s->text, "\\Recent");
         separator = " ";
@@ -132,7 +132,7 @@ static void say_counts(struct imap_session *s)
     uint32_t count = store_view_count(selected->view), recent = store_view_recent_count(selected->view);
     if (count != selected->told_count)
         imap_say(s, "* %" PRIu32 " EXISTS\r\n", count);
-    if (count != selected->told_count || recent != selected->told_recent)
+    if (!s->is_rev2 && (count != selected->told_count || recent != selected->told_recent))
         imap_say(s, "* %" PRIu32 " RECENT\r\n", recent);
     selected->told_count = count;
     selected->told_recent = recent;

@@ -7,12 +7,13 @@
 
 enum { QUOTED_MAX = 1000 };
 
-static bool can_be_quoted(struct slice s)
+static bool can_be_quoted(struct slice s, bool is_utf8)
 {
     if (s.len > QUOTED_MAX)
         return false;
     for (size_t i = 0; i < s.len; i++) {
-        if ((unsigned char)s.ptr[i] < ' ' || (unsigned char)s.ptr[i] > '~')
+        unsigned char c = (unsigned char)s.ptr[i];
+        if (c < ' ' || c == 0x7f || (c > '~' && !is_utf8))
             return false;
     }
     return true;
@@ -23,9 +24,9 @@ bool imap_write_literal(struct buf *out, struct slice s)
     return buf_printf(out, "{%zu}\r\n", s.len) && buf_append(out, s);
 }
 
-bool imap_write_string(struct buf *out, struct slice s)
+static bool write_string(struct buf *out, struct slice s, bool is_utf8)
 {
-    if (!can_be_quoted(s))
+    if (!can_be_quoted(s, is_utf8))
         return imap_write_literal(out, s);
     bool ok = buf_append_byte(out, '"');
     while (s.len > 0) {
@@ -39,18 +40,23 @@ bool imap_write_string(struct buf *out, struct slice s)
     return ok && buf_append_byte(out, '"');
 }
 
+bool imap_write_string(struct buf *out, struct slice s) { return write_string(out, s, false); }
+
 bool imap_write_nstring(struct buf *out, struct slice s)
 {
     return s.ptr == NULL ? buf_append(out, SLICE("NIL")) : imap_write_string(out, s);
 }
 
-bool imap_write_astring(struct buf *out, struct slice s)
+static bool write_astring(struct buf *out, struct slice s, bool is_utf8)
 {
     struct slice rest = s;
     (void)slice_take_while(&rest, imap_is_atom_byte);
     bool is_atom = s.len > 0 && rest.len == 0 && !slice_equal_nocase(s, SLICE("NIL"));
-    return is_atom ? buf_append(out, s) : imap_write_string(out, s);
+    return is_atom ? buf_append(out, s) : write_string(out, s, is_utf8);
 }
+
+bool imap_write_astring(struct buf *out, struct slice s) { return write_astring(out, s, false); }
+bool imap_write_utf8(struct buf *out, struct slice s) { return write_astring(out, s, true); }
 
 bool imap_write_mailbox(struct buf *out, struct slice utf8)
 {
