@@ -168,7 +168,8 @@ class Play:
             for _ in range(int(values[0])):
                 self.add_message("INBOX", "", b"Subject: x\r\n\r\nx\r\n")
         elif name == "mailbox":
-            self.by_imap(lambda client: client.create(values[0]))
+            wire = values[0] if values[0].isascii() else values[0].encode("utf-7").decode().replace("+", "&")   # modified UTF-7
+            self.by_imap(lambda client: client.create(wire))
         elif name == "quota":
             self.account_options = ("--quota", values[0])
         elif name == "lockstep":
