@@ -25,6 +25,8 @@ enum {
     POST_LOCAL = POST_EDGES_MAX,        /* the role local stands behind the edges */
     POST_TICKETS_MAX = 200000,          /* the oldest goes first: its connection must log in again */
     POST_TRANSACTION_MEMORY_MAX = 4 * 1024 * 1024,      /* SMTP_RECIPIENTS_MAX recipients with everything they lead to */
+    POST_GATHERED_MAX = 192 * 1024 * 1024,              /* all transactions together: past it they are told to come again */
+    POST_BODY_HELD_MAX = 128 * 1024,                    /* of a message under way; the rest is in the log (store/body.c) */
     POST_TICK_MS = 60 * 1000,
     POST_REOPEN_MS = 1000,          /* for the answers to those whose change has failed */
     POST_AGAIN_MS = 1000,
@@ -84,6 +86,7 @@ struct post {
     struct loop_timer stop_timer;
     int64_t stop_until_ms;
     uint64_t hash_seed[2];
+    size_t gathered_bytes;              /* what transactions hold in memory; see POST_GATHERED_MAX */
     uint64_t messages_accepted, messages_refused;       /* figures */
     uint64_t kept_given_up;             /* as the log has it */
 };

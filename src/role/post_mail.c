@@ -35,6 +35,7 @@ struct transaction {
     struct target *targets;
     size_t target_count, target_cap;
     size_t rcpt_count;
+    size_t gathered_bytes;              /* counted in post.gathered_bytes */
     struct store_body *body;
     uint32_t trace_bytes;
     struct fault broken;                /* the first thing that went wrong with the body, told at commit */
@@ -48,8 +49,29 @@ struct transaction {
 
 static struct post *post_of(const struct transaction *t) { return t->edge->post; }
 
+/* ---- how much is gathered ------------------------------------------------------------------------------------------ */
+
+/* A transaction has its limits, but strangers may have thousands of them. */
+static bool may_gather(const struct post *post, struct fault *fault)
+{
+    if (post->gathered_bytes < POST_GATHERED_MAX)
+        return true;
+    (void)fault_temp(fault, ESC(4, 3, 1), "too much mail is on its way in at once");
+    return false;
+}
+
+/* After whatever made it larger or smaller. */
+static void count_gathered(struct transaction *t)
+{
+    uint64_t body = t->body == NULL ? 0 : store_body_size(t->body);
+    size_t now = sizeof(*t) + t->arena.used_bytes + (body < POST_BODY_HELD_MAX ? (size_t)body : POST_BODY_HELD_MAX);
+    post_of(t)->gathered_bytes = post_of(t)->gathered_bytes - t->gathered_bytes + now;
+    t->gathered_bytes = now;
+}
+
 static void transaction_free(struct transaction *t)
 {
+    post_of(t)->gathered_bytes -= t->gathered_bytes;
     if (!t->is_forgotten)
         (void)map_remove_u64(&t->edge->transactions, t->session);
     if (t->body != NULL)
@@ -161,7 +183,7 @@ static struct transaction *begin(struct post_edge *edge, const struct frame *fra
         (void)fault_temp(fault, ESC(4, 3, 2), "too many transactions at once");
         return NULL;
     }
-    if (!sender_of(edge, frame, &sender, &user, fault))
+    if (!may_gather(post, fault) || !sender_of(edge, frame, &sender, &user, fault))
         return NULL;
     struct transaction *t = calloc(1, sizeof(*t));
     if (t == NULL || !map_put_u64(&edge->transactions, frame->session, t)) {
@@ -179,6 +201,7 @@ static struct transaction *begin(struct post_edge *edge, const struct frame *fra
         transaction_free(t);
         return NULL;
     }
+    count_gathered(t);
     t->id = queue_next_id(post->queue, t->began_ms);
     queue_id_write(t->id, t->id_text);
     return t;
@@ -248,25 +271,33 @@ static void log_refusal(const struct transaction *t, struct slice local_part, st
     log_event(LOG_INFO, "recipient-refused", LOG_STR("id", t->id_text), LOG_STR("to", to), LOG_STR("why", fault->text));
 }
 
-static void on_rcpt(struct transaction *t, const struct frame *frame)
+static void take_recipient(struct transaction *t, const struct frame *frame, struct fault *fault)
 {
-    struct fault fault = { .rc = RC_OK };
     struct routing_target *targets = NULL;
     size_t count = 0;
     struct address address = { .is_null = false };
     struct slice orcpt = arena_copy(&t->arena, slice_sub(frame->field[4].bytes, 0, ORCPT_MAX));
     unsigned notify = (unsigned)(frame->field[3].number & (NOTIFY_NEVER | NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY));
+    if (address_of(frame, 0, frame->field[2].number != 0, &t->arena, &address, fault) == RC_OK &&
+        post_resolve(post_of(t), &t->sender, &address, t->mail.size, &t->arena, &targets, &count, fault) == RC_OK &&
+        !add_targets(t, targets, count, notify, orcpt))
+        (void)fault_temp(fault, ESC(4, 5, 3), "the recipients lead to too many addresses");
+}
+
+static void on_rcpt(struct transaction *t, const struct frame *frame)
+{
+    struct fault fault = { .rc = RC_OK };
     if (t->rcpt_count >= SMTP_RECIPIENTS_MAX)
         (void)fault_temp(&fault, ESC(4, 5, 3), "too many recipients");
-    else if (address_of(frame, 0, frame->field[2].number != 0, &t->arena, &address, &fault) == RC_OK &&
-             post_resolve(post_of(t), &t->sender, &address, t->mail.size, &t->arena, &targets, &count, &fault) == RC_OK &&
-             !add_targets(t, targets, count, notify, orcpt))
-        (void)fault_temp(&fault, ESC(4, 5, 3), "the recipients lead to too many addresses");
+    else if (may_gather(post_of(t), &fault))
+        take_recipient(t, frame, &fault);
     if (fault.rc == RC_OK)
         t->rcpt_count++;
     else
         log_refusal(t, frame->field[0].bytes, frame->field[1].bytes, &fault);
-    channel_send(t->edge->channel, FRAME_RCPT_ANSWER, t->session, &fault);
+    count_gathered(t);
+    struct fault said = fault_for_peer(&fault);
+    channel_send(t->edge->channel, FRAME_RCPT_ANSWER, t->session, &said);
 }
 
 /* ---- body -------------------------------------------------------------------------------------------------------- */
@@ -277,6 +308,8 @@ static void on_body(struct transaction *t, const struct frame *frame)
     if (t->broken.rc != RC_OK)
         return;                                 /* told at commit */
     if (t->body == NULL) {
+        if (!may_gather(post_of(t), &t->broken))
+            return;
         t->body = store_body_begin(store);
         t->trace_bytes = (uint32_t)frame->field[0].number;
     }
@@ -286,8 +319,14 @@ static void on_body(struct transaction *t, const struct frame *frame)
     }
     if (store_body_size(t->body) + frame->field[1].bytes.len > post_of(t)->config.message_size_max + TRACE_MAX)
         (void)fault_perm(&t->broken, ESC(5, 3, 4), "the message is larger than this server takes");
-    else if (store_body_write(t->body, frame->field[1].bytes, &t->broken) == RC_OK)
+    else if ((store_body_size(t->body) >= POST_BODY_HELD_MAX || may_gather(post_of(t), &t->broken)) &&
+             store_body_write(t->body, frame->field[1].bytes, &t->broken) == RC_OK)
         t->broken.rc = RC_OK;
+    if (t->broken.rc != RC_OK) {                /* nobody reads it any more */
+        store_body_abandon(t->body);
+        t->body = NULL;
+    }
+    count_gathered(t);
 }
 
 /* ---- commit ------------------------------------------------------------------------------------------------------ */
