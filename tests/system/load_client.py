@@ -18,6 +18,7 @@ import time
 
 TIMEOUT = 60
 FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Draft", "$Label1", "Project")
+BARRIER = "barrier"
 STANDARD = {"INBOX", "Drafts", "Sent", "Archive", "Junk", "Trash"}
 
 
@@ -176,7 +177,7 @@ def look(imap):
             if uid in boxes[name]:
                 raise AssertionError(f"UID {uid} twice in {name}")
             boxes[name][uid] = (key_of(literals[0]), flags, literals[0])
-    return boxes, set(mailboxes_of(imap, "LSUB")), nexts
+    return boxes, set(mailboxes_of(imap, "LSUB")) - {BARRIER}, nexts
 
 
 def key_of(data):
@@ -583,7 +584,10 @@ class Load:
 
     def settle(self, imap, name):
         """After a connection was lost: what happened to the command that was under way? The rest has to be as it was said."""
-        log, now = self.record.accounts[name], time.monotonic()
+        log = self.record.accounts[name]
+        for verb in ("SUBSCRIBE", "UNSUBSCRIBE"):           # one of them changes something: what was asked before has been written by then,
+            imap.command(f'{verb} "{BARRIER}"')              # also when only the way to the server was cut and the command went on
+        now = time.monotonic()
         seen = look(imap)
         wrong = self.record.judge_account(name, now, seen) if log else []
         state, maybe, _ = self.record.state_at(name, now)

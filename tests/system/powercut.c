@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -75,6 +76,12 @@ int clock_gettime(clockid_t clock, struct timespec *time)
     return result;
 }
 
+int epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
+{
+    int64_t wait_ms = timeout_ms <= 0 ? timeout_ms : (timeout_ms + haste - 1) / haste;
+    return (int)syscall(SYS_epoll_wait, fd, events, count, (int)wait_ms);
+}
+
 static void begin_haste(void)
 {
     char words[256] = "";
@@ -92,9 +99,9 @@ static void begin_haste(void)
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("POWERCUT_JOURNAL"), *below = getenv("POWERCUT_ROOT"), *shared = getenv("POWERCUT_CONTROL");
+    begin_haste();
     if (path == NULL || below == NULL)
         return;
-    begin_haste();
     (void)snprintf(root, sizeof(root), "%s", below);
     root_len = strlen(root);
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);

@@ -154,7 +154,7 @@ def read_dump(data):
             boxes, subscribed, nexts = accounts[int(words[0])] = ({}, set(), {})
         elif what == "mailbox":
             name = " ".join(words[3:])
-            if words[1] == "1":
+            if words[1] == "1" and name != load_client.BARRIER:
                 subscribed.add(name)
             if words[2] == "1":
                 boxes[name], nexts[name] = {}, int(words[0])
