@@ -128,6 +128,7 @@ static void collect(struct store *store)
     log_collect(store->log, &durable, &failed);
     for (; durable != NULL; durable = next) {
         next = durable->next;
+        must(durable->position >= store->applied_position);         /* S8 */
         if ((durable->flags & LOG_PAD) == 0)
             must(apply_record(store, durable->position, slice_sub(buf_slice(&durable->bytes), LOG_HEADER_BYTES, SIZE_MAX)));
         store->applied_position = log_record_end(store->log, durable);

@@ -7,6 +7,7 @@
  * The calls are those of the log and those that SQLite makes for the checkpoint: both are on the same disk. */
 #include "os/wake.h"
 #include "sim/disk.h"
+#include "store/verify.h"
 #include "support.h"
 
 #include "store/kept.h"
@@ -480,6 +481,62 @@ static void lose(struct run *run, int loss)
 }
 
 /* The power goes at a call; with `error` that call fails, and the power goes up to 40 calls later. */
+/* ---- and state.db is lost ---- */
+
+static enum rc save_always(void *self, struct store *store, struct fault *fault)
+{
+    ((struct rider *)self)->saves = 0;
+    return rider_save(self, store, fault);
+}
+
+static bool make_rider(void *arg, struct store_rider *out)
+{
+    struct rider *r = calloc(1, sizeof *r);
+    (void)arg;
+    buf_init(&r->state, STATE_MAX);
+    *out = (struct store_rider){ .self = r, .apply = rider_apply, .save = save_always, .load = rider_load };
+    return true;
+}
+
+static void free_rider(void *arg, struct store_rider *rider)
+{
+    struct rider *r = rider->self;
+    (void)arg;
+    buf_free(&r->state);
+    free(r);
+}
+
+static void on_repaired(void *arg, const struct verify_finding *f)
+{
+    (void)arg;
+    if (f->kind != VERIFY_STATE)
+        fprintf(stderr, "repair: %.*s: %.*s\n", SLICE_ARG(f->file), SLICE_ARG(f->text));
+    CHECK_INT(f->kind, VERIFY_STATE);
+}
+
+/* The log alone gives the same state, whenever the power went (S6). */
+static void lose_state_and_match(struct run *run, size_t acknowledged)
+{
+    static const char *const names[] = { "/store/state.db", "/store/state.db-wal", "/store/state.db-shm" };
+    struct verify_options options = {
+        .dir = "/store", .files = &run->ops, .rider = { make_rider, free_rider, NULL }, .keep_expunged_s = KEEP_S, .found = on_repaired,
+    };
+    struct repair_figures f;
+    struct fault fault = { 0 };
+    size_t which;
+    power_off(run);
+    disk_power_cut(run->disk, DISK_LOSE_ALL);
+    for (size_t i = 0; i < 3; i++)
+        (void)run->ops.unlink(run->ops.self, names[i]);
+    enum rc rc = store_repair(&options, run->now_ms, &f, &fault);
+    CHECK_INT(rc, RC_OK);
+    if (rc != RC_OK)
+        fprintf(stderr, "repair: %s\n", fault.text);
+    CHECK(f.is_rebuilt && f.lost_messages == 0 && f.damaged == 0);
+    if (open_and_match(run, acknowledged, acknowledged, &which))
+        store_close(run->store);
+}
+
 static void crash_at(uint64_t call, int loss, int error)
 {
     struct run run;
@@ -534,7 +591,7 @@ static void crash_at(uint64_t call, int loss, int error)
             power_off(&run);
             disk_power_cut(run.disk, DISK_LOSE_ALL);
             if (which < STEPS && open_and_match(&run, acknowledged, acknowledged, &which))
-                store_close(run.store);
+                lose_state_and_match(&run, acknowledged);
         }
     }
     run_free(&run);
