@@ -40,6 +40,8 @@ struct archive_sink {
 };
 
 enum rc archive_sink_imap(struct net_target *, const struct archive_fates *, struct archive_sink *, struct fault *);
+/* Into the running server by the administrator's door (role/post_append.c); RC_NONE: no server runs. */
+enum rc archive_sink_server(const char *run_dir, uint64_t account, const struct archive_fates *, struct archive_sink *, struct fault *);
 enum rc archive_sink_store(const char *config_path, const char *account, const struct archive_fates *, struct archive_sink *, struct fault *);
 
 /* ---- where exported messages come from ---- */
@@ -59,6 +61,8 @@ struct archive_source {
 
 enum rc archive_source_imap(struct net_target *, struct archive_source *, struct fault *);
 enum rc archive_source_store(const char *config_path, const char *account, struct archive_source *, struct fault *);
+/* The same of a data directory that is no server's (a backup's). */
+enum rc archive_source_folder(const char *data_dir, const char *account, struct archive_source *, struct fault *);
 
 /* ---- the store of this machine, opened by itself ---- */
 

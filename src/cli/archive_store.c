@@ -72,16 +72,12 @@ static enum rc open_in(const char *data_dir, bool is_read_only, struct archive_s
     return RC_OK;
 }
 
-enum rc archive_store_open(const char *config_path, const char *account, bool is_read_only, struct archive_store *archive, struct fault *f)
+static enum rc open_data(const char *data_dir, const char *account, bool is_read_only, struct archive_store *archive, struct fault *f)
 {
-    struct config config;
     *archive = (struct archive_store){ .store = NULL };
-    enum rc rc = config_load(config_path, &config, f);
+    enum rc rc = find_account(data_dir, account, &archive->account, f);
     if (rc == RC_OK)
-        rc = find_account(config.data_dir, account, &archive->account, f);
-    if (rc == RC_OK)
-        rc = open_in(config.data_dir, is_read_only, archive, f);
-    config_free(&config);
+        rc = open_in(data_dir, is_read_only, archive, f);
     if (rc == RC_OK && is_read_only && !store_account_exists(archive->store, archive->account))
         rc = fault_perm(f, 0, "%s: this account has no mailboxes yet", account);
     uint64_t wait;
@@ -92,6 +88,16 @@ enum rc archive_store_open(const char *config_path, const char *account, bool is
     }
     if (rc != RC_OK)
         archive_store_close(archive);
+    return rc;
+}
+
+enum rc archive_store_open(const char *config_path, const char *account, bool is_read_only, struct archive_store *archive, struct fault *f)
+{
+    struct config config;
+    enum rc rc = config_load(config_path, &config, f);
+    if (rc == RC_OK)
+        rc = open_data(config.data_dir, account, is_read_only, archive, f);
+    config_free(&config);
     return rc;
 }
 
@@ -330,16 +336,26 @@ static void close_source(void *self)
     free(self);
 }
 
-enum rc archive_source_store(const char *config_path, const char *account, struct archive_source *out, struct fault *f)
+static enum rc open_source(const char *config_path, const char *data_dir, const char *account, struct archive_source *out, struct fault *f)
 {
     struct archive_store *archive = calloc(1, sizeof(*archive));
     if (archive == NULL)
         return fault_no_memory(f);
-    enum rc rc = archive_store_open(config_path, account, true, archive, f);
+    enum rc rc = data_dir != NULL ? open_data(data_dir, account, true, archive, f) : archive_store_open(config_path, account, true, archive, f);
     if (rc != RC_OK) {
         free(archive);
         return rc;
     }
     *out = (struct archive_source){ .self = archive, .each_folder = each_folder, .each_message = each_message, .close = close_source };
     return RC_OK;
+}
+
+enum rc archive_source_store(const char *config_path, const char *account, struct archive_source *out, struct fault *f)
+{
+    return open_source(config_path, NULL, account, out, f);
+}
+
+enum rc archive_source_folder(const char *data_dir, const char *account, struct archive_source *out, struct fault *f)
+{
+    return open_source(NULL, data_dir, account, out, f);
 }

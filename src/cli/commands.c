@@ -25,6 +25,7 @@ static const struct command {
     { "alias",   "other names, lists, forwarding",                           cmd_alias },
     { "queue",   "mail that waits to be delivered elsewhere",                cmd_queue },
     { "why",     "the whole life of one message",                            cmd_why },
+    { "backup",  "a copy of a running server",                               cmd_backup },
     { "restore", "mailboxes as they were; a server from a backup",           cmd_restore },
     { "ledger",  "is every message accounted for?",                          cmd_ledger },
     { "verify",  "is everything on the disk as it should be? and repair",    cmd_verify },

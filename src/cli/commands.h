@@ -22,6 +22,7 @@ int cmd_account(int argc, char **argv);
 int cmd_alias(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
 int cmd_why(int argc, char **argv);
+int cmd_backup(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_ledger(int argc, char **argv);
 int cmd_verify(int argc, char **argv);

@@ -74,18 +74,34 @@ static const char notes[] =
     "TIME, to the second. Not known are: flags as they were at TIME (they are as they were last), and older names of mailboxes that "
     "were renamed since. When something that was there at TIME has been forgotten meanwhile, the answer says since when all is there.\n"
     "\n"
+    "With DIR it is from a backup that \"thurn backup\" made, at once and without --apply. With --account it adds the messages of the "
+    "account, of one --mailbox or one --message (its UID, or its Message-ID) to the account's mailboxes, in the running server or, when "
+    "none runs, in the data directory; it does not look whether they are there. Without, it brings back a whole server: mail, queue, accounts, into an empty data "
+    "directory, with every checksum compared. thurn.yaml is in DIR; it is not put anywhere.\n"
+    "\n"
     "Examples:\n"
+    "  thurn restore /mnt/backup/thurn\n"
+    "  thurn restore /mnt/backup/thurn --account ann@example.org --mailbox INBOX --into Rescued\n"
     "  thurn restore --account ann@example.org --at \"2026-11-20 14:00\"\n"
     "  thurn restore --account ann@example.org --at 2h --mailbox INBOX\n"
     "  thurn restore --account ann@example.org --mailbox INBOX --message 4711 --apply\n"
     "  thurn restore --account ann@example.org --at 1d --mailbox Projects --into Rescued --apply\n";
 
-static int run(const struct cli_usage *usage, struct restore *restore, int count)
+static int run(const struct cli_usage *usage, struct restore *restore, int count, char **words)
 {
-    if (count > 0)
-        return cli_wrong(usage, "it takes options only");
-    if (restore->account == NULL)
+    restore->folder = count > 0 ? words[0] : NULL;
+    if (count > 1)
+        return cli_wrong(usage, "it takes one folder with a backup, or none");
+    if (count == 0 && restore->account == NULL)
+        return cli_wrong(usage, "--account ADDRESS says whose mailboxes, DIR which backup");
+    if (restore->folder != NULL && restore->at != NULL)
+        return cli_wrong(usage, "a backup is of one moment: --at is for what the server keeps");
+    if (restore->folder != NULL && restore->account == NULL && (restore->mailbox != NULL || restore->message != NULL || restore->into != NULL))
         return cli_wrong(usage, "--account ADDRESS says whose mailboxes");
+    if (restore->to != NULL && (restore->folder == NULL || restore->account != NULL))
+        return cli_wrong(usage, "--to is for a whole server from a backup");
+    if (restore->folder != NULL)
+        return restore->account != NULL ? restore_messages(restore) : restore_server(restore);
     if (restore->at != NULL && !parse_when(restore->at, (int64_t)time(NULL), &restore->at_s))
         return cli_wrong(usage, "--at \"%s\": a time is \"2026-11-20 14:00\", or an age such as 2h", restore->at);
     return restore_kept(restore);
@@ -101,12 +117,13 @@ int cmd_restore(int argc, char **argv)
         { "mailbox", 'm', "NAME", "only this mailbox, message by message", CLI_TEXT(&restore.mailbox) },
         { "message", 'M', "ID", "only this message: its UID then, or its Message-ID", CLI_TEXT(&restore.message) },
         { "into", 'i', "NAME", "bring messages back into this mailbox instead of their own", CLI_TEXT(&restore.into) },
+        { "to", 0, "FOLDER", "bring a whole server back into this data directory instead of data_dir", CLI_TEXT(&restore.to) },
         { "apply", 0, NULL, "bring back what is shown", CLI_FLAG(&restore.applies) },
         ADMIN_OPTIONS(&restore.admin), CLI_OPTIONS_END
     };
-    const struct cli_usage usage = { "restore", "[options]", "Shows and brings back mail that was deleted.", options, notes };
+    const struct cli_usage usage = { "restore", "[options] [DIR]", "Shows and brings back mail that was deleted; brings back a server, or mail, from a backup.", options, notes };
     int first = cli_parse(&usage, argc, argv);
-    int status = first < 0 ? cli_parse_status(first) : run(&usage, &restore, argc - first);
+    int status = first < 0 ? cli_parse_status(first) : run(&usage, &restore, argc - first, argv + first);
     admin_free(&restore.admin);
     return status;
 }

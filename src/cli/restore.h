@@ -14,6 +14,9 @@ struct restore {
 
 /* What the server answers; the exit status. */
 int restore_kept(struct restore *);
+/* From a backup: an account's mail into the server, or (without --account) a whole server into an empty data directory. */
+int restore_messages(struct restore *);
+int restore_server(struct restore *);
 
 /* The number of an account by its address; 0: there is none (it said so). */
 uint64_t restore_account_id(const struct restore *);

@@ -123,7 +123,10 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
     s->base.pMethods = &methods;
     if (code == SQLITE_OK && (code = s->real->pMethods->xRead(s->real, page, PAGE_BYTES, 0)) == SQLITE_OK)
         s->is_sealed = first_page_says_sealed(page);
-    return code == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : code;         /* no page yet */
+    if (code != SQLITE_IOERR_SHORT_READ)
+        return code;
+    s->is_sealed = true;                    /* no page yet; when much is written at once, the first one comes last (VACUUM INTO) */
+    return SQLITE_OK;
 }
 
 static int vfs_delete(sqlite3_vfs *vfs, const char *path, int syncs) { return (void)vfs, below()->xDelete(below(), path, syncs); }

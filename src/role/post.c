@@ -452,6 +452,7 @@ int role_post_main(void)
         .powers = POWER_LOOP | POWER_RECEIVE_FDS | POWER_ACCEPT | POWER_FILES | POWER_THREADS, .data_folder = "store",
     };
     int status = role_run(&self);
+    post_append_forget(post);
     if (post->dispatch != NULL)
         dispatch_free(post->dispatch);
     if (post->store != NULL)

@@ -6,7 +6,8 @@
  *     post_directory.c the routing table as auth streams it
  *     post_control.c   the administrator's commands
  *     post_ledger.c    one of them: is every message accounted for?
- *     post_kept.c      and two: mailboxes as they were */
+ *     post_kept.c      and two: mailboxes as they were
+ *     post_append.c    and three: messages from a backup */
 #ifndef THURN_ROLE_POST_H
 #define THURN_ROLE_POST_H
 
@@ -81,6 +82,7 @@ struct post {
     bool is_reopening;
     struct loop_task settle_task;
     char store_dir[4096];
+    struct post_append *append;         /* a message on its way through the control socket; NULL: none */
     bool is_stopping, is_walking_ledger;
     bool are_edges_held;                /* the disk does not keep up: nothing is read from them */
     struct loop_timer stop_timer;
@@ -122,6 +124,8 @@ void post_control_begin(struct post *, struct frame *listener);     /* takes the
 
 struct control_call;
 void post_ledger_command(struct post *, struct control_call *, struct slice arguments);
+bool post_append_command(struct post *, struct control_call *, struct slice command, struct slice arguments);  /* false: none of them */
+void post_append_forget(struct post *);                 /* the message on its way, if any: before the store is closed */
 void post_kept_command(struct post *, struct control_call *, struct slice arguments, bool restores);
 
 /* ---- resolving ------------------------------------------------------------------------------------------------ */

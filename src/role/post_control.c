@@ -4,6 +4,7 @@
  *                     arguments choose: "id=ID" (any number), or together "domain=", "sender=", "recipient=", "error=",
  *                     "older=SECONDS", "younger=SECONDS", "held", "due"; "all" for everything
  *     why             "id=ID"
+ *     backup-hold     "SECONDS" (store/backup.h)
  *     ledger          see post_ledger.c
  *
  * Every chosen message is a row (what it was when chosen); the call is done when what it changed is on stable storage. */
@@ -11,10 +12,11 @@
 
 #include "role/control.h"
 #include "role/listener.h"
+#include "store/backup.h"
 
 #include <stdlib.h>
 
-enum { IDS_MAX = 10000, ROW_MAX = 16 * 1024 * 1024 };
+enum { IDS_MAX = 10000, ROW_MAX = 16 * 1024 * 1024, BACKUP_HOLD_MAX_S = 120 };
 
 struct choice {
     struct queue_query query;
@@ -227,6 +229,29 @@ static void why_command(struct post *post, struct control_call *call, struct sli
     free(choice.ids);
 }
 
+/* ---- backup ------------------------------------------------------------------------------------------------------ */
+
+/* "SECONDS": for so long no segment is given back. One row says up to where the log is durable, and which hold this is. */
+static void backup_hold_command(struct post *post, struct control_call *call, struct slice arguments)
+{
+    struct fault fault = { .rc = RC_OK };
+    struct store_held held;
+    struct buf row;
+    uint64_t seconds;
+    struct slice word = slice_take_until(&arguments, '\0');
+    buf_init(&row, ROW_MAX);
+    if (!slice_take_number(&word, BACKUP_HOLD_MAX_S, &seconds) || word.len != 0) {
+        (void)fault_perm(&fault, 0, "a hold is up to %d seconds", BACKUP_HOLD_MAX_S);
+    } else {
+        store_hold(post->store, (uint32_t)seconds, &held);
+        (void)buf_printf(&row, "{\"hold\":%llu,\"server\":%llu,\"end\":%llu,\"segment_bytes\":%llu}", (unsigned long long)held.hold,
+                         (unsigned long long)(post->hash_seed[0] >> 1), (unsigned long long)held.end, (unsigned long long)held.segment_bytes);
+        control_row(call, buf_slice(&row));
+    }
+    control_done(call, &fault);
+    buf_free(&row);
+}
+
 static void on_control(void *arg, struct control_call *call, struct slice command, struct slice arguments)
 {
     struct post *post = arg;
@@ -240,6 +265,12 @@ static void on_control(void *arg, struct control_call *call, struct slice comman
         why_command(post, call, arguments);
         return;
     }
+    if (slice_equal(command, SLICE("backup-hold"))) {
+        backup_hold_command(post, call, arguments);
+        return;
+    }
+    if (post_append_command(post, call, command, arguments))
+        return;
     if (slice_equal(command, SLICE("kept-list")) || slice_equal(command, SLICE("kept-restore"))) {
         post_kept_command(post, call, arguments, slice_equal(command, SLICE("kept-restore")));
         return;

@@ -8,6 +8,7 @@
  *     compact.c     segments that are mostly dead              ledger.c           what came, what left, what is missing
  *     handling.c    what the process before died of
  *     snapshot.c    the checkpoint once more, in the log
+ *     backup.c      copying while all of this goes on
  *     kept.c        what was expunged and is still kept, kept_rows.c: to and from SQLite (kept.h)
  *
  * Two numbers run everywhere: the visible one (what has been applied) and the reserved one (what has been handed over). */
@@ -249,6 +250,8 @@ struct store {
     struct store_snapshot snapshot;
     struct snapshot_writer *snapshot_writer;    /* NULL: none is being written */
     struct kept kept;
+    uint64_t hold;                  /* counts the stretches of time in which no segment was given back (backup.h) */
+    int64_t hold_until_ms;          /* 0: there is none now */
     uint64_t reserved_mailbox_id;   /* next to be given */
     uint32_t reserved_uidvalidity;  /* last given */
     uint64_t applied_sequence;      /* settled up to here, but for what failed */
@@ -300,6 +303,7 @@ int64_t store_now_s(const struct store *);
 uint64_t store_room(const struct store *);
 /* Room is made in a hurry from here on: expunged mail goes early, segments are emptied faster. */
 bool store_is_pressed(const struct store *);
+bool store_is_held(struct store *);         /* backup.c */
 
 /* ---- mailbox.c ---- */
 

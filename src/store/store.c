@@ -484,6 +484,8 @@ uint64_t store_first_needed(const struct store *store)
 void store_release_dead(struct store *store)
 {
     uint64_t first_needed = store_first_needed(store);
+    if (store_is_held(store))
+        return;
     for (uint64_t number = log_next_segment(store->log, 0); number < first_needed; number = log_next_segment(store->log, number + 1))
         if (bodies_live(store, number) == 0)
             log_release(store->log, number);
