@@ -403,9 +403,9 @@ enum client_result imap_find(struct imap *imap, const char *criteria, struct ima
 
 static enum client_result learn_new(struct imap *imap)
 {
-    size_t first = imap->view.count;
-    while (imap->has_view && first > 0 && imap->view.messages[first - 1].uid == 0)
-        first--;
+    size_t first = 0;
+    while (imap->has_view && first < imap->view.count && imap->view.messages[first].uid != 0)
+        first++;
     if (!imap->has_view || first == imap->view.count)
         return CLIENT_DONE;
     return imap_judge(imap, imap_ask(imap, "FETCH %zu:%zu (UID FLAGS%s)", first + 1, imap->view.count, imap_can(imap, "CONDSTORE") ? " MODSEQ" : ""));
