@@ -68,7 +68,8 @@ static bool is_within_quota(struct imap_session *s, uint64_t bytes)
     struct store_usage usage;
     if (s->options.quota_bytes == 0 || store_account_usage(s->options.store, s->options.account, &usage) != RC_OK)
         return true;
-    return usage.bytes <= s->options.quota_bytes && bytes <= s->options.quota_bytes - usage.bytes;
+    uint64_t taken = usage.bytes + usage.coming_bytes;
+    return taken <= s->options.quota_bytes && bytes <= s->options.quota_bytes - taken;
 }
 
 bool imap_has_quota(struct imap_session *s, uint64_t bytes, enum imap_next *next)
@@ -224,6 +225,10 @@ enum imap_next imap_cmd_append(struct imap_session *s)
     a->rc = imap_keyword_bits(s, a->mailbox_id, &args.flags, true, &a->keywords, &a->fault);
     if (a->rc != RC_OK)
         return refused(s);
+    if (!is_within_quota(s, store_body_size(a->body))) {        /* others have brought something meanwhile */
+        (void)refuse(a, "OVERQUOTA", "there is no room left in this account");
+        return refused(s);
+    }
     uint64_t wait = 0;
     struct store_body *body = a->body;
     a->body = NULL;

@@ -139,6 +139,8 @@ struct post_sender {                    /* who speaks in a transaction */
 enum rc post_may_send(struct post *, const struct post_sender *, const struct address *reverse_path, struct fault *);
 /* The same for the authors that a submitted message names in its From header: addresses, NUL behind each. */
 enum rc post_may_author(struct post *, const struct post_sender *, bool is_understood, struct slice addresses, struct arena *, struct fault *);
+/* Has the account of this target room for so much, with what is on its way? */
+enum rc post_check_room(struct post *, const struct routing_target *, uint64_t size_bytes, struct fault *);
 /* Everything the address leads to, refused when any of it is not allowed or has no room for size_bytes. */
 enum rc post_resolve(struct post *, const struct post_sender *, const struct address *, uint64_t size_bytes, struct arena *,
                      struct routing_target **, size_t *count, struct fault *);

@@ -460,6 +460,17 @@ static enum rc hand_over(struct transaction *t, const struct frame *frame, const
     return RC_OK;
 }
 
+/* Once more, with the size that it came to have and what has come since RCPT. One that is full by now refuses the message for
+ * all: when the client comes again, RCPT tells it which one (RFC 5321 4.2.5 has one reply). */
+static enum rc check_quotas(const struct transaction *t, struct fault *fault)
+{
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < t->target_count && rc == RC_OK; i++)
+        if (t->targets[i].target.account != 0)
+            rc = post_check_room(post_of(t), &t->targets[i].target, store_body_size(t->body), fault);
+    return rc;
+}
+
 static void on_commit(struct transaction *t, const struct frame *frame)
 {
     struct fault fault = t->broken;
@@ -478,6 +489,8 @@ static void on_commit(struct transaction *t, const struct frame *frame)
         (void)fault_perm(&fault, ESC(5, 5, 1), "no recipients");
     if (fault.rc == RC_OK &&
         post_may_author(post_of(t), &t->sender, frame->field[6].number != 0, frame->field[7].bytes, &t->arena, &fault) == RC_OK)
+        fault.rc = RC_OK;
+    if (fault.rc == RC_OK && check_quotas(t, &fault) == RC_OK)
         fault.rc = RC_OK;
     if (fault.rc == RC_OK && !make_plan(t, &plan))
         (void)fault_no_memory(&fault);

@@ -44,14 +44,15 @@ static bool may_relay(const struct post_sender *sender)
     return sender->face != SMTP_LMTP && (sender->account != 0 || sender->is_local_user);
 }
 
-static enum rc check_room(struct post *post, const struct routing_target *target, uint64_t size_bytes, struct fault *fault)
+enum rc post_check_room(struct post *post, const struct routing_target *target, uint64_t size_bytes, struct fault *fault)
 {
     struct store_usage usage;
     if (!store_account_exists(post->store, target->account))
         return fault_temp(fault, ESC(4, 2, 0), "the mailbox is being created, try again");
     if (target->quota_bytes == 0 || store_account_usage(post->store, target->account, &usage) != RC_OK)
         return RC_OK;
-    if (usage.bytes + size_bytes <= target->quota_bytes && usage.bytes < target->quota_bytes)
+    uint64_t bytes = usage.bytes + usage.coming_bytes;
+    if (bytes + size_bytes <= target->quota_bytes && bytes < target->quota_bytes)
         return RC_OK;
     if (post->config.full_mailbox_is_permanent)
         return fault_perm(fault, ESC(5, 2, 2), "the mailbox is full");
@@ -69,7 +70,7 @@ enum rc post_resolve(struct post *post, const struct post_sender *sender, const 
     for (size_t i = 0; i < *count; i++) {
         const struct routing_target *target = &(*targets)[i];
         if (target->account != 0)
-            rc = check_room(post, target, size_bytes, fault);
+            rc = post_check_room(post, target, size_bytes, fault);
         else if (!target->is_alias && !may_relay(sender))
             rc = fault_perm(fault, ESC(5, 7, 1), sender->face == SMTP_LMTP ? "not a mailbox of this server" : "relaying denied");
         if (rc != RC_OK)

@@ -250,6 +250,15 @@ bool store_account_exists(const struct store *store, uint64_t account)
     return a != NULL && !store_is_pending(store, a->delete_wait);
 }
 
+/* What has failed meanwhile never comes: it is forgotten when nothing is on its way. */
+void account_hand(const struct store *store, struct account *a, uint64_t bytes)
+{
+    if (!store_is_pending(store, a->handed_wait))
+        a->handed_bytes = a->applied_bytes;
+    a->handed_bytes += bytes;
+    a->handed_wait = store_next_wait(store);
+}
+
 enum rc store_account_usage(const struct store *store, uint64_t account, struct store_usage *usage)
 {
     const struct account *a = account_get(store, account);
@@ -257,6 +266,8 @@ enum rc store_account_usage(const struct store *store, uint64_t account, struct 
     if (a == NULL)
         return RC_NONE;
     usage->mailboxes = a->count;
+    if (store_is_pending(store, a->handed_wait) && a->handed_bytes > a->applied_bytes)
+        usage->coming_bytes = a->handed_bytes - a->applied_bytes;
     for (size_t i = 0; i < a->count; i++) {
         usage->bytes += a->mailboxes[i]->size_bytes;
         usage->messages += a->mailboxes[i]->numbering->total;

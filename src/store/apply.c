@@ -191,6 +191,7 @@ static void on_message(struct applying *a)
     if (a->in.bad || m == NULL)
         return;
     row.body_id = row.body_id == 0 ? a->body_id : row.body_id;
+    m->account->applied_bytes += row.size;
     mailbox_append(a->store, m, &row);
 }
 

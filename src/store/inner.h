@@ -43,6 +43,8 @@ struct account {
     size_t pending_count, pending_cap;
     uint64_t delete_wait;           /* of a deletion that was handed over; 0: none */
     int64_t removed_s;              /* since when nobody owns it; 0: somebody does */
+    uint64_t handed_bytes, applied_bytes;       /* of deliveries and appends, both only ever rising */
+    uint64_t handed_wait;           /* of the last one; when it has settled there is nothing on its way */
     bool is_dirty;
 };
 
@@ -338,6 +340,8 @@ bool keyword_name_is_valid(struct slice);
 struct account *account_get(const struct store *, uint64_t id);
 struct account *account_new(struct store *, uint64_t id);
 void account_free(struct store *, struct account *);
+/* So many bytes go into one of its mailboxes with the record that is handed over next. */
+void account_hand(const struct store *, struct account *, uint64_t bytes);
 int name_order(struct slice, struct slice);
 struct mailbox *account_find(const struct account *, struct slice name);        /* name in its own spelling */
 void account_add_mailbox(struct account *, struct mailbox *);

@@ -101,6 +101,7 @@ static enum rc deliver(struct store *store, struct buf *out, struct store_delive
     }
     write_message(out, m, &row);
     m->change_wait = store_next_wait(store);
+    account_hand(store, m->account, row.size);
     d->uid = row.uid;
     d->mailbox_id = m->id;
     d->uidvalidity = m->uidvalidity;
@@ -193,6 +194,7 @@ enum rc store_append(struct store *store, uint64_t mailbox_id, struct store_body
     if (record == NULL)
         return RC_TEMP;
     write_message(&record->bytes, m, &row);
+    account_hand(store, m->account, row.size);
     rc = hand_body(store, record, body, wait, fault);
     if (rc == RC_OK)
         m->change_wait = *wait;

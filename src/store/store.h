@@ -127,6 +127,7 @@ enum rc store_account_delete(struct store *, uint64_t account, uint64_t *wait, s
 bool store_account_exists(const struct store *, uint64_t account);
 struct store_usage {
     uint64_t bytes;             /* sum of the sizes of its messages, each mailbox counted */
+    uint64_t coming_bytes;      /* of deliveries and appends that were handed over and are not visible yet: a quota has to count them */
     uint64_t messages;
     uint64_t mailboxes;
 };

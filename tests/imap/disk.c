@@ -177,6 +177,27 @@ static void test_slow_disk(void)
     buf_free(&head);
 }
 
+static void test_quota_meanwhile(void)
+{
+    static char text[600];
+    struct fixture fx = { .is_closed = false };
+    CASE("an APPEND that had room when it was announced is refused when others have filled the account meanwhile");
+    temporary_folder(fx.dir);
+    fx.store = open_store(fx.dir, 1 << 20, (struct store_rider){ .self = NULL });
+    make_account(fx.store, ACCOUNT);
+    struct imap_session_options session = { .store = fx.store, .account = ACCOUNT, .host_name = SLICE("x"), .append_max = 10000, .quota_bytes = 1000,
+                                            .tag = SLICE("in") };
+    fx.session = imap_session_new(&session);
+    buf_init(&fx.in, 10000);
+    buf_init(&fx.said, 10000);
+    memset(text, 'x', sizeof text);
+    CHECK(says(&fx, SLICE("a APPEND INBOX {600}\r\n"), SLICE("+ ")));
+    append(fx.store, mailbox_id(fx.store, ACCOUNT, "INBOX"), (struct slice){ text, sizeof text }, 0);
+    (void)say(&fx, (struct slice){ text, sizeof text });
+    CHECK(says(&fx, SLICE("\r\n"), SLICE("a NO [OVERQUOTA]")));
+    end(&fx);
+}
+
 static void test_failed_sync(void)
 {
     static const struct { const char *command, *answer; } cases[] = {
@@ -249,6 +270,7 @@ static void test_failed_keyword(void)
 int main(void)
 {
     test_slow_disk();
+    test_quota_meanwhile();
     test_failed_sync();
     test_failed_keyword();
     test_failed_read();

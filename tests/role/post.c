@@ -318,6 +318,55 @@ static void check_slow_disk(void)
     CHECK_INT(hear().rc, RC_OK);
 }
 
+/* ---- quota ---------------------------------------------------------------------------------------------------------------- */
+
+/* One message of 600 bytes, up to its commit. The answer to that; RC_NONE: there is none yet. */
+static struct fault bring(uint32_t session)
+{
+    static const struct mail from = { "", SMTP_MX, 0, "bob", "away.example", 0, 0, RC_OK };
+    static char text[600];
+    struct buf out;
+    memset(text, 'x', sizeof(text));
+    CHECK_INT(mail(session, &from).rc, RC_OK);
+    buf_init(&out, 8192);
+    CHECK(frame_write(&out, FRAME_RCPT, session, SLICE("small"), SLICE("here.example"), (uint64_t)0, (uint64_t)0, SLICE_NONE, (uint64_t)0));
+    say(&out);
+    buf_clear(&out);
+    CHECK_INT(hear().rc, RC_OK);
+    CHECK(frame_write(&out, FRAME_BODY, session, (uint64_t)0, (struct slice){ text, sizeof(text) }));
+    CHECK(frame_write(&out, FRAME_COMMIT, session, (uint64_t)sizeof(text), (uint64_t)0, (uint64_t)0, (uint64_t)0, (uint64_t)0, (uint64_t)0, (uint64_t)1, SLICE_NONE));
+    say(&out);
+    buf_free(&out);
+    return hear();
+}
+
+static void check_quota(void)
+{
+    struct store_usage usage;
+    CHECK(routing_add_account(post->routing, 8, SLICE("small@here.example"), 1000, true));
+    make_account(post->store, 8);
+    gate_close(&gate, true);
+    CASE("two messages at once that have room one at a time: the second is refused at its end, for now");
+    CHECK_INT(bring(1).rc, RC_NONE);            /* on its way to the disk */
+    CHECK_INT(store_account_usage(post->store, 8, &usage), RC_OK);
+    CHECK(usage.bytes == 0 && usage.coming_bytes == 600);
+    struct fault second = bring(2);
+    CHECK_INT(second.rc, RC_TEMP);
+    CHECK_INT(second.esc, ESC(4, 2, 2));
+    gate_close(&gate, false);
+    for (int i = 0; i < 20000 && (store_account_usage(post->store, 8, &usage), usage.bytes == 0); i++) {
+        turn(1);
+        (void)store_poll(post->store, 1700000000000);
+    }
+    CHECK(usage.bytes == 600 && usage.coming_bytes == 0 && usage.messages == 1);
+    while (!list_is_empty(&post->waits)) {
+        struct post_wait *wait = LIST_ENTRY(post->waits.next, struct post_wait, list);
+        list_remove(&wait->list);
+        wait->settled(wait, RC_OK);
+    }
+    CHECK_INT(hear().rc, RC_OK);                /* the first */
+}
+
 int main(void)
 {
     char folder[64];
@@ -327,6 +376,7 @@ int main(void)
     check_local();
     check_late_settling();
     check_slow_disk();
+    check_quota();
     check_disabled();
     (void)close(edge_fd);
     turn(5);
