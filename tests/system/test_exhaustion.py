@@ -379,7 +379,7 @@ class Ceilings(Base):
 
     def test_connections_that_each_send_half_a_line(self):
         count = 10000 if WHOLE else 2000
-        self.serve()
+        self.serve(sections={"limits": ["connections: 8000"]})
         with contextlib.ExitStack() as stack, Watch(self.server) as watch:
             connections = self.connect(stack, count)
             for connection in connections:
@@ -414,7 +414,7 @@ class Ceilings(Base):
     def test_messages_that_do_not_end(self):
         count = 10000 if WHOLE else 3000
         resource.setrlimit(resource.RLIMIT_NOFILE, (count + 1000, max(count + 1000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
-        self.serve()
+        self.serve(sections={"limits": ["connections: 8000"]})
         with contextlib.ExitStack() as stack, Watch(self.server) as watch:
             let_in = self.begin_bodies(stack, count, 120000)
             with imap_as(self.server, "bob") as imap:       # post has read what was sent before this is answered

@@ -1,8 +1,8 @@
 """SIGKILL to each role and to the whole server at any moment, under load from clients that remember every answer (load_client.py).
 
 After each the server is there again, and everything that was acknowledged is there: messages by the byte, flags, mailboxes, what waits
-to be sent; what was expunged stays away, nothing is there twice. The IMAP workers look at their whole account each time that
-their connection was cut; after each death of everything all accounts are looked at.
+to be sent; what was expunged stays away, nothing is there twice; the ledger balances, and `thurn verify` finds nothing. The IMAP
+workers look at their whole account each time that their connection was cut; after each death of everything all accounts are looked at.
 
 THURN_KILLS: how many (120); THURN_KILL_SEED: which."""
 import collections
@@ -109,7 +109,7 @@ class Kills(unittest.TestCase):
                 self.kill_all()
             self.server.stop()
             self.server.start()
-            self.assertEqual(self.wrong()[:10], [], f"after {dict(self.killed)}")
+            self.assertEqual(self.wrong()[:10] + self.server.audit(), [], f"after {dict(self.killed)}")
             self.judge_elsewhere()
         thurn.wait_until(lambda: not self.server.queue(), "the queue to be empty", timeout=2 * thurn.TIMEOUT)
         came = self.judge_elsewhere()

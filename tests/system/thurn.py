@@ -206,6 +206,15 @@ class Server:
     def why(self, message_id):
         return json.loads(self.thurn("why", message_id, "--json").stdout)
 
+    def audit(self):
+        """What `thurn ledger` and `thurn verify` find wrong with the running server; nothing, when all is well."""
+        wrong = []
+        for command in ("ledger", "verify"):
+            done = self.thurn(command, check=False)
+            if done.returncode != 0:
+                wrong.append(f"thurn {command} says {done.returncode}: {done.stdout[-1500:]}{done.stderr[-500:]}")
+        return wrong
+
     # ---- the log ----
 
     def events(self, event=None, **fields):
