@@ -28,14 +28,13 @@ static struct mail_date now_of(const struct driver *driver)
     return (struct mail_date){ loop_time_ms(loop) / 1000, loop_zone_min(loop) };
 }
 
-/* The caller saw that there is room; without memory the connection ends at its flush (conn.h: an append that fails). */
+/* The caller saw that there is room. Without memory some of it may be missing: not a byte of what follows may go out then, so the
+ * connection ends at its flush (conn.h: an append that fails). */
 static void move_output(struct driver *driver)
 {
-    struct buf *from = driver->type->output(driver->machine);
-    struct slice bytes = buf_slice(from);
-    if (bytes.len == 0)
-        return;
-    (void)buf_append(conn_output(driver->conn), bytes);
+    struct buf *from = driver->type->output(driver->machine), *to = conn_output(driver->conn);
+    if (from->overflow || !buf_append(to, buf_slice(from)))
+        to->overflow = true;
     buf_clear(from);
 }
 

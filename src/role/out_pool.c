@@ -127,12 +127,13 @@ enum rc out_session_begin(struct out_job *job, const struct out_target *target, 
 
 /* ---- the machine and its connection ------------------------------------------------------------------------------- */
 
-/* step saw that there is room; without memory the connection ends at its flush (conn.h: an append that fails). */
+/* step saw that there is room. Without memory some of it may be missing: not a byte of what follows may go out then, so the
+ * connection ends at its flush (conn.h: an append that fails). */
 static void move_output(struct out_session *s)
 {
     struct buf *from = smtp_client_output(s->client);
-    if (s->conn != NULL && buf_len(from) > 0)
-        (void)buf_append(conn_output(s->conn), buf_slice(from));
+    if (s->conn != NULL && (from->overflow || !buf_append(conn_output(s->conn), buf_slice(from))))
+        conn_output(s->conn)->overflow = true;
     buf_clear(from);
 }
 

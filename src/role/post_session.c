@@ -123,9 +123,10 @@ static struct conn *open_stream(struct session *session, int fd, struct slice al
     static const struct conn_limits limits = { .input_max = SESSION_INPUT_MAX, .output_max = SESSION_OUTPUT_MAX };
     struct conn_owner owner = { .event = driver_event, .arg = &session->driver };
     struct conn *conn = conn_new(session->post->loop, fd, &limits, &owner);
-    if (conn != NULL && already_read.len != 0)
-        (void)buf_append(conn_input(conn), already_read);
-    return conn;
+    if (conn == NULL || buf_append(conn_input(conn), already_read))
+        return conn;
+    conn_close(conn);                           /* commands that were there must not be lost from among the others */
+    return NULL;
 }
 
 static void open_session(struct post_edge *edge, struct frame *frame, const struct ticket *ticket)
