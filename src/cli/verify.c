@@ -60,7 +60,7 @@ static void write_place(const struct view *view, const struct verify_finding *f,
         buf_printf(out, ", UID %u", f->uid);
     if (f->entry != 0) {
         queue_id_write(f->entry, id);
-        buf_printf(out, "%smessage %s of the queue", buf_len(out) > 0 ? ", " : "", id);
+        buf_printf(out, "%smessage %s%s", buf_len(out) > 0 ? ", " : "", id, f->kind == VERIFY_ENTRY ? " of the queue" : "");
     }
     if (f->file.len > 0 && buf_len(out) > 0)
         buf_append_str(out, ", ");

@@ -303,6 +303,7 @@ enum rc count_save(struct queue *, struct store *, struct fault *);
 bool entry_write_row(const struct entry *, bool with_due, struct buf *row);
 void verify_each(void *queue, void (*row)(void *arg, uint64_t key, struct slice row, uint64_t body_id, uint64_t body_size), void *arg);
 bool verify_is_good_row(void *queue, uint64_t key, struct slice row);
+void verify_deliveries(void *queue, struct slice row, void (*each)(void *arg, uint64_t account, struct slice mailbox, uint32_t uid), void *arg);
 enum rc verify_lose(void *queue, uint64_t key, int64_t now_ms, uint64_t *wait, struct fault *);
 
 /* ---- history.c ----------------------------------------------------------------------------------------------- */

@@ -347,7 +347,7 @@ static enum rc save(void *self, struct store *store, struct fault *f)
 struct store_rider queue_rider(struct queue *q)
 {
     return (struct store_rider){ .self = q, .apply = apply, .save = save, .load = load,
-                                 .each = verify_each, .is_good_row = verify_is_good_row, .lose = verify_lose };
+                                 .each = verify_each, .is_good_row = verify_is_good_row, .deliveries = verify_deliveries, .lose = verify_lose };
 }
 
 enum rc queue_submit(struct queue *q, const struct buf *op, uint64_t *wait, struct fault *f)

@@ -61,6 +61,27 @@ bool verify_is_good_row(void *self, uint64_t key, struct slice row)
     return key >= STORE_RIDER_ASIDE ? is_good_history(key & ~STORE_RIDER_ASIDE, row) : is_good_entry(key, row);
 }
 
+/* Those of the acceptance, which a history begins with. */
+void verify_deliveries(void *self, struct slice row, void (*each)(void *arg, uint64_t account, struct slice mailbox, uint32_t uid), void *arg)
+{
+    struct reader history = { row, false };
+    struct op op;
+    struct static_head head;
+    struct static_recipient recipient;
+    struct static_delivery delivery;
+    uint64_t parent;
+    (void)self;
+    (void)read_number(&history, UINT64_MAX);
+    struct slice bytes = read_string(&history);
+    if (history.is_bad || !op_parse(bytes, &op) || op.kind != OP_NEW || !static_head_read(&op.rest, &head))
+        return;
+    for (size_t i = 0; i < head.recipient_count; i++)
+        (void)static_recipient_read(&op.rest, &recipient);
+    size_t count = deliveries_begin(&op.rest, &parent);
+    for (size_t i = 0; i < count && delivery_read(&op.rest, &delivery); i++)
+        each(arg, delivery.account, delivery.mailbox, delivery.uid);
+}
+
 /* Keeps Q1: that it left the queue is in its history. */
 enum rc verify_lose(void *self, uint64_t key, int64_t now_ms, uint64_t *wait, struct fault *f)
 {

@@ -290,6 +290,7 @@ static enum rc settle(struct repair *r, struct fault *fault)
     if (rc == RC_OK)
         rc = checkpoint_all(store, fault);
     r->figures->messages = store->message_count;
+    verify_name_messages(&r->verify);
     return rc;
 }
 

@@ -58,6 +58,8 @@ struct store_rider {
      * refers to (0: none); and whether a row, also one kept aside, is one that this version can read. */
     void (*each)(void *self, void (*row)(void *arg, uint64_t key, struct slice row, uint64_t body_id, uint64_t body_size), void *arg);
     bool (*is_good_row)(void *self, uint64_t key, struct slice row);
+    /* The deliveries that a row kept aside tells of: so that a message that cannot be read has a name. May be NULL. */
+    void (*deliveries)(void *self, struct slice row, void (*each)(void *arg, uint64_t account, struct slice mailbox, uint32_t uid), void *arg);
     /* For repair, may be NULL: hands over what lets go of the thing with this key, since its body is lost. */
     enum rc (*lose)(void *self, uint64_t key, int64_t now_ms, uint64_t *wait, struct fault *);
 };

@@ -280,6 +280,7 @@ static enum rc look(struct verify *v, struct fault *fault)
     verify_gather_bad(v);
     verify_references(v);
     verify_compare(v);
+    verify_name_messages(v);
     return RC_OK;
 }
 

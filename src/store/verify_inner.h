@@ -68,6 +68,8 @@ void verify_references(struct verify *);
 /* verify_state.c: memory and state.db by themselves. */
 void verify_mailboxes(struct verify *);
 void verify_database(struct verify *);
+/* Gives the messages among the findings the ids that the history knows them by. */
+void verify_name_messages(struct verify *);
 
 /* verify_log.c: the store as the log alone gives it. */
 bool verify_write_empty(struct sqlite3 *, uint64_t segment_bytes);          /* an empty state.db */

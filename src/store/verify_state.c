@@ -191,6 +191,48 @@ static void check_aside_rows(struct verify *v, sqlite3 *db)
     sqlite3_finalize(s);
 }
 
+/* ---- names ------------------------------------------------------------------------------------------------------------------ */
+
+enum { NAMED_MAX = 1000 };      /* findings: with more of them the disk has other worries than names */
+
+struct naming {
+    struct verify_findings *findings;
+    uint64_t id;                    /* of the history that is read */
+};
+
+static void on_delivery(void *arg, uint64_t account, struct slice mailbox, uint32_t uid)
+{
+    const struct naming *n = arg;
+    for (size_t i = 0; i < n->findings->count; i++) {
+        struct verify_finding *f = &n->findings->list[i];
+        if (f->kind == VERIFY_MESSAGE && f->entry == 0 && f->account == account && f->uid == uid && slice_equal_nocase(f->mailbox, mailbox))
+            f->entry = n->id;
+    }
+}
+
+void verify_name_messages(struct verify *v)
+{
+    struct naming n = { .findings = &v->findings };
+    sqlite3 *db = NULL;
+    sqlite3_stmt *s = NULL;
+    size_t messages = 0;
+    for (size_t i = 0; i < v->findings.count; i++)
+        messages += v->findings.list[i].kind == VERIFY_MESSAGE;
+    if (messages == 0 || messages > NAMED_MAX || v->rider.deliveries == NULL)
+        return;
+    if (sqlite3_open_v2(v->store->checkpoint->path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, sealed_vfs()) == SQLITE_OK
+        && sqlite3_prepare_v2(db, "SELECT key, row FROM rider WHERE key >= ?1", -1, &s, NULL) == SQLITE_OK
+        && sqlite3_bind_int64(s, 1, (sqlite3_int64)STORE_RIDER_ASIDE) == SQLITE_OK)
+        while (sqlite3_step(s) == SQLITE_ROW) {
+            n.id = (uint64_t)sqlite3_column_int64(s, 0) & ~STORE_RIDER_ASIDE;
+            v->rider.deliveries(v->rider.self, checkpoint_column(s, 1), on_delivery, &n);
+        }
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+}
+
+/* ---- state.db by itself ------------------------------------------------------------------------------------------------------- */
+
 /* With a connection of its own: the store's may stand in a transaction. */
 void verify_database(struct verify *v)
 {

@@ -87,6 +87,12 @@ static void rider_each(void *self, void (*each)(void *arg, uint64_t key, struct 
         each(arg, r->kept[i].key, SLICE("row"), r->kept[i].body_id, r->kept[i].body_size);
 }
 
+static void rider_deliveries(void *self, struct slice row, void (*each)(void *arg, uint64_t account, struct slice mailbox, uint32_t uid), void *arg)
+{
+    (void)self, (void)row;
+    each(arg, 1, SLICE("inbox"), 8);
+}
+
 static bool rider_is_good_row(void *self, uint64_t key, struct slice row)
 {
     (void)self;
@@ -110,7 +116,7 @@ static bool make_rider(void *arg, struct store_rider *out)
     (void)arg;
     *out = (struct store_rider){
         .self = calloc(1, sizeof(struct rider)), .opened = rider_opened, .apply = rider_apply, .save = rider_save, .load = rider_load,
-        .each = rider_each, .is_good_row = rider_is_good_row, .lose = rider_lose,
+        .each = rider_each, .is_good_row = rider_is_good_row, .deliveries = rider_deliveries, .lose = rider_lose,
     };
     return out->self != NULL;
 }
@@ -472,7 +478,7 @@ static const struct {
     { "the WAL is overwritten with noise",              noisy_wal, { NULL }, false, 0, true },
     { "state.db makes no sense",                        torn_row, { "state state.db", "does not make sense" }, true, 0, false },
     { "a bit of state.db is flipped",                   flipped_state, { "state state.db" }, true, 0, false },
-    { "a bit of a message is flipped",                  flipped_body, { "damage log/", "message log/", "INBOX uid 8 " }, false, -1, false },
+    { "a bit of a message is flipped: it is named",     flipped_body, { "damage log/", "message log/", "INBOX uid 8 entry 1:" }, false, -1, false },
     { "a bit of a record's head is flipped",            flipped_header, { "damage log/", "message log/", "INBOX uid 8 " }, false, -1, false },
     { "a bit in a piece of a large message is flipped", flipped_piece, { "damage log/", "message log/", "Sent uid 16 " }, false, 1, false },
     { "a bit of a queued message is flipped",           flipped_queued, { "damage log/", "message log/", "queue log/" }, false, 1, false },

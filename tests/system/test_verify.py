@@ -168,6 +168,8 @@ class Verify(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("damage", {row["finding"] for row in findings})
         self.assertGreaterEqual(len(named), 2)
+        accepted = [row for row in findings if row["finding"] == "message" and row["mailbox"] == "INBOX"]
+        self.assertTrue(accepted and all("id" in row for row in accepted), findings)
         _, figures = self.repair()
         self.assertEqual(figures["lost_messages"], len(named))
         self.server.start()
@@ -181,6 +183,8 @@ class Verify(unittest.TestCase):
                     else:
                         gone.add((f"{name}@{DOMAIN}", box, uid))
         self.assertEqual(gone, named)
+        for row in accepted:                            # named as thurn why knows it
+            self.assertIn(f"{row['account']}", self.server.thurn("why", row["id"]).stdout)
         self.send(1, 200000)                            # and it goes on
         self.assert_clean()
         self.server.stop()
