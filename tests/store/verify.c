@@ -628,6 +628,64 @@ static void check_clean(void)
     CHECK(f.is_compared);
 }
 
+/* ---- what was expunged and is kept ---- */
+
+static void open_keeping(const char *dir)
+{
+    struct fault fault = { 0 };
+    CHECK(make_rider(NULL, &rider));
+    struct store_options options = { .dir = dir, .files = &file_ops_real, .segment_bytes = SEGMENT, .rider = rider, .keep_expunged_s = 7 * 24 * 3600 };
+    CHECK_INT(store_open(&options, &store, &fault), RC_OK);
+    (void)store_poll(store, now_ms);
+}
+
+static bool count_one(void *arg, const struct store_kept *kept)
+{
+    *(size_t *)arg += kept->count;
+    return true;
+}
+
+static void check_kept_messages(void)
+{
+    char dir[64];
+    struct verify_figures f;
+    struct repair_figures r;
+    struct fault fault = { 0 };
+    struct store_view *view;
+    struct store_message m;
+    size_t kept = 0;
+    CASE("a message that was expunged and could not be brought back is found, and repair lets it go");
+    temporary_folder(dir);
+    now_ms = 1700000000000;
+    open_keeping(dir);
+    make_account(store, 1);
+    uint64_t inbox = mailbox_id(store, 1, "INBOX");
+    for (size_t i = 0; i < 6; i++)
+        append(store, inbox, text_of(i, 900), 0);
+    CHECK_INT(store_view_open(store, inbox, true, &view, NULL), RC_OK);
+    store_view_at(view, 2, &m);
+    store_view_close(view);
+    change(inbox, "2", 0, true);
+    change(inbox, "4", 0, true);
+    close_it();
+    CHECK_INT(verify(dir, &f), 0);
+    flip(dir, m.body_id + 100);
+    CHECK_INT(verify(dir, &f), 2);
+    CHECK(tells("damage log/") && tells("kept log/") && tells("uid 2 ") && !tells("message log/"));
+    struct verify_options options = options_of(dir);
+    options.keep_expunged_s = 7 * 24 * 3600;
+    buf_clear(&told);
+    CHECK_INT(store_repair(&options, now_ms, &r, &fault), RC_OK);
+    CHECK(tells("kept log/") && r.lost_messages == 0);
+    CHECK_INT(verify(dir, &f), 0);
+    open_keeping(dir);
+    CHECK_INT(figures().messages, 4);
+    CHECK_INT(store_kept_each(store, 0, count_one, &kept, NULL), RC_OK);
+    CHECK_INT(kept, 1);                     /* what was expunged behind it can still be brought back */
+    close_it();
+    remove_folder(dir);
+}
+
 static void check_refusals(void)
 {
     struct repair_figures r;
@@ -654,6 +712,7 @@ int main(void)
         check_case_number(i, killed);
     remove_folder(killed);
     remove_folder(whole);
+    check_kept_messages();
     buf_free(&told);
     buf_free(&reference);
     return check_done();
