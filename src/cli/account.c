@@ -176,7 +176,8 @@ static int account_remove(int argc, char **argv)
 {
     static const struct directory_verb verb = {
         .usage = { .name = "account remove", .words = "[options] ADDRESS",
-                   .text = "Removes the account: no login, and no mail is taken for it. What the mailbox holds stays on disk, out of reach." },
+                   .text = "Removes the account: no login, and no mail is taken for it. Its mailboxes are kept, out of reach, for "
+                           "store.keep_expunged (a day at least): \"thurn restore --account ADDRESS --apply\" brings back all of it." },
         .command = "account remove", .least = 1, .most = 1 };
     return directory_verb_run(&verb, argc, argv);
 }

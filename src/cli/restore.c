@@ -49,6 +49,12 @@ static void on_account(void *arg, const struct json *row)
         finding->id = (uint64_t)json_number(row, "id");
 }
 
+static void on_restored(void *arg, const struct json *row)
+{
+    (void)arg;
+    fprintf(stderr, "%.*s: the account is there again, with its password and what its mailboxes had\n", SLICE_ARG(json_text(row, "account")));
+}
+
 uint64_t restore_account_id(const struct restore *restore)
 {
     struct finding finding = { .name = slice_from_str(restore->account) };
@@ -56,8 +62,12 @@ uint64_t restore_account_id(const struct restore *restore)
     admin_init(&admin, "restore");
     admin.config_path = restore->admin.config_path;
     admin_add(&admin, restore->account);
-    if (admin_load(&admin) && admin_directory(&admin, "account list", on_account, &finding) == 0 && finding.id == 0)
-        fprintf(stderr, "thurn restore: there is no account %s (\"thurn account list\" shows them)\n", restore->account);
+    bool is_asked = admin_load(&admin) && admin_directory(&admin, "account list", on_account, &finding) == 0;
+    if (is_asked && finding.id == 0 && restore->applies && admin_directory(&admin, "account restore", on_restored, &admin) == 0)
+        (void)admin_directory(&admin, "account list", on_account, &finding);
+    else if (is_asked && finding.id == 0)
+        fprintf(stderr, "thurn restore: there is no account %s (\"thurn account list\" shows them). One that was removed comes back with --apply\n",
+                restore->account);
     admin_free(&admin);
     return finding.id;
 }
@@ -67,6 +77,7 @@ uint64_t restore_account_id(const struct restore *restore)
 static const char notes[] =
     "Messages that were expunged, mailboxes that were deleted and accounts that were removed are kept for a while (store.keep_expunged, "
     "7 days). With --account it shows what was there at a moment and is not there now; without --at, everything that is kept. "
+    "An account that was removed comes back with --apply, with its password and its mailboxes. "
     "--mailbox lists the messages of one mailbox; --apply brings back what is shown, from the running server and into it: as new "
     "messages with their dates, keywords and flags, but not marked as deleted. What is still there is not doubled.\n"
     "\n"

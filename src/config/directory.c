@@ -38,6 +38,12 @@ static const char schema[] =
     "CREATE INDEX alias_domain ON alias (domain);"
     "INSERT INTO meta VALUES ('format', 1), ('version', 1), ('secret', randomblob(0));";
 
+#define ACCOUNT_COLUMNS "id, key, name, domain, verifier, quota_bytes, is_enabled, created_s"
+/* Accounts that were removed, whole: as long as the store keeps their mail they can come back. */
+static const char removed_schema[] =
+    "CREATE TABLE IF NOT EXISTS removed (id INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT NOT NULL, domain TEXT NOT NULL,"
+    "  verifier TEXT NOT NULL, quota_bytes INTEGER NOT NULL, is_enabled INTEGER NOT NULL, created_s INTEGER NOT NULL)";
+
 /* ---- SQLite ------------------------------------------------------------------------------------------------------ */
 
 static enum rc failed(struct directory *d, struct fault *f)
@@ -173,6 +179,8 @@ static enum rc prepare(struct directory *d, struct fault *f)
     if (rc != RC_OK)
         return rc;
     rc = check_format(d, f);
+    if (rc == RC_OK)
+        rc = execute(d, removed_schema, f);
     if (rc == RC_OK)
         rc = execute(d, "COMMIT", f);
     if (rc != RC_OK)
@@ -511,10 +519,55 @@ enum rc directory_account_remove(struct directory *d, struct slice address, uint
     if (rc == RC_OK)
         rc = count_rows(d, "SELECT id FROM account WHERE key = ?", name.key, &found, f);
     if (rc == RC_OK)
-        rc = change_account(d, address, "DELETE FROM account WHERE key = ?", NULL, NULL, f);
+        rc = begin(d, f);
+    if (rc != RC_OK)
+        return rc;
+    struct query q = query(d, "INSERT OR REPLACE INTO removed SELECT " ACCOUNT_COLUMNS " FROM account WHERE key = ?");
+    bind_text(&q, name.key);
+    rc = run(&q, f);
+    if (rc == RC_OK) {
+        q = query(d, "DELETE FROM account WHERE key = ?");
+        bind_text(&q, name.key);
+        rc = run(&q, f);
+    }
+    if (rc == RC_OK)
+        rc = need_change(d, "account", name.shown, f);
+    rc = commit(d, rc, f);
     if (rc == RC_OK && id != NULL)
         *id = (uint64_t)found;
     return rc;
+}
+
+/* The one of that name that was removed last. */
+static enum rc move_back(struct directory *d, const struct name *name, uint64_t *id, struct fault *f)
+{
+    int64_t count, found = 0;
+    enum rc rc = need_domain(d, name, f);
+    if (rc == RC_OK)
+        rc = count_rows(d, "SELECT count(*) FROM account WHERE key = ?", name->key, &count, f);
+    if (rc == RC_OK && count > 0)
+        rc = fault_perm(f, 0, "account %.*s is there", SLICE_ARG(name->shown));
+    if (rc == RC_OK)
+        rc = count_rows(d, "SELECT max(id) FROM removed WHERE key = ?", name->key, &found, f);
+    if (rc == RC_OK && found == 0)
+        rc = fault_none(f, "no account %.*s was removed", SLICE_ARG(name->shown));
+    static const char *const steps[] = { "INSERT INTO account SELECT " ACCOUNT_COLUMNS " FROM removed WHERE id = ?", "DELETE FROM removed WHERE id = ?" };
+    for (size_t i = 0; i < 2 && rc == RC_OK; i++) {
+        struct query q = query(d, steps[i]);
+        bind_number(&q, found);
+        rc = run(&q, f);
+    }
+    *id = (uint64_t)found;
+    return rc;
+}
+
+enum rc directory_account_restore(struct directory *d, struct slice address, uint64_t *id, struct fault *f)
+{
+    struct name name;
+    enum rc rc = parse_name(d, address, &name, f);
+    if (rc == RC_OK)
+        rc = begin(d, f);
+    return rc == RC_OK ? commit(d, move_back(d, &name, id, f), f) : rc;
 }
 
 enum rc directory_account_password(struct directory *d, struct slice address, struct slice password, struct fault *f)

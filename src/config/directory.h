@@ -36,6 +36,8 @@ enum rc directory_domain_add(struct directory *, struct slice domain, struct fau
 enum rc directory_domain_remove(struct directory *, struct slice domain, struct fault *);       /* RC_NONE; RC_PERM: has accounts */
 enum rc directory_account_add(struct directory *, struct slice address, struct slice password, uint64_t quota_bytes, int64_t now_s, uint64_t *id, struct fault *);
 enum rc directory_account_remove(struct directory *, struct slice address, uint64_t *id, struct fault *);
+/* The one of that name that was removed last, with its id, its password and its quota. RC_NONE; RC_PERM: one of that name is there. */
+enum rc directory_account_restore(struct directory *, struct slice address, uint64_t *id, struct fault *);
 enum rc directory_account_password(struct directory *, struct slice address, struct slice password, struct fault *);
 enum rc directory_account_quota(struct directory *, struct slice address, uint64_t quota_bytes, struct fault *);
 enum rc directory_account_enable(struct directory *, struct slice address, bool is_enabled, struct fault *);

@@ -135,6 +135,12 @@ static enum rc account_remove(struct request *r)
     return done(r, directory_account_remove(r->directory, r->arguments[0], NULL, r->fault), "account", "removed");
 }
 
+static enum rc account_restore(struct request *r)
+{
+    uint64_t id;
+    return done(r, directory_account_restore(r->directory, r->arguments[0], &id, r->fault), "account", "restored");
+}
+
 static enum rc account_password(struct request *r)
 {
     return done(r, directory_account_password(r->directory, r->arguments[0], r->arguments[1], r->fault), "account",
@@ -195,6 +201,7 @@ static const struct command {
     { "domain list",      0, 1,             true,  domain_list },
     { "account add",      2, 3,             false, account_add },
     { "account remove",   1, 1,             false, account_remove },
+    { "account restore",  1, 1,             false, account_restore },
     { "account password", 2, 2,             false, account_password },
     { "account quota",    2, 2,             false, account_quota },
     { "account enable",   1, 1,             false, account_enable },

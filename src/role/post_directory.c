@@ -1,8 +1,10 @@
 /* The routing table as auth streams it: received beside the one in force, then swapped as a whole. An account that is new
- * gets its mailboxes here; one that is gone keeps its mail, unreachable, since a slip of the hand must not delete it. */
+ * gets its mailboxes here; one that is gone keeps its mail for a while, unreachable, since a slip of the hand must not delete
+ * it (store.keep_expunged). */
 #include "role/post.h"
 
 #include "os/log.h"
+#include "store/kept.h"
 
 #include <stdlib.h>
 
@@ -33,11 +35,36 @@ static void begin(struct post *post)
         refuse(post);
 }
 
+/* Accounts that the directory does not have any more, and those that it has again (store/kept.h). A directory without any was
+ * lost rather than emptied. The position of the last change. */
+static uint64_t mark_removed(struct post *post)
+{
+    size_t at = 0;
+    uint64_t any, wait, last = 0;
+    int64_t removed_s;
+    struct fault fault;
+    if (!routing_next_account(post->routing, &at, &any))
+        return 0;
+    for (uint64_t id = 0; (id = store_account_after(post->store, id, &removed_s)) != 0;) {
+        bool is_owned = routing_account_name(post->routing, id).len != 0;
+        if (is_owned == (removed_s == 0))
+            continue;
+        if (store_account_removed(post->store, id, !is_owned, &wait, &fault) != RC_OK) {
+            log_fault(LOG_ERROR, "account-removed", &fault);
+            try_again(post);
+            break;
+        }
+        log_event(LOG_NOTICE, is_owned ? "account-restored" : "account-removed", LOG_NUMBER("account", id));
+        last = wait > last ? wait : last;
+    }
+    return last;
+}
+
 /* The position of the last mailbox made. */
 static uint64_t make_mailboxes(struct post *post)
 {
     size_t at = 0;
-    uint64_t account, wait, last = 0;
+    uint64_t account, wait, last = mark_removed(post);
     struct fault fault;
     while (routing_next_account(post->routing, &at, &account)) {
         if (store_account_exists(post->store, account))

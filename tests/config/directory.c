@@ -172,6 +172,20 @@ static void test_verifiers(void)
     CHECK_INT(directory_account_enable(other, SLICE("alice@a.example"), true, &f), RC_OK);
     CHECK(directory_version(d) > version);
     CHECK_INT(directory_verifier(d, SLICE("alice@a.example"), &account, &arena, &verifier, &f), RC_OK);
+    CASE("a removed account comes back as it was, once, and not over another of its name");
+    uint64_t alice = account.id, back = 0, other_id = 0;
+    CHECK_INT(directory_account_remove(d, SLICE("alice@a.example"), &id, &f), RC_OK);
+    CHECK_INT(id, alice);
+    CHECK_INT(directory_verifier(d, SLICE("alice@a.example"), &account, &arena, &verifier, &f), RC_NONE);
+    CHECK_INT(directory_account_add(d, SLICE("alice@a.example"), SLICE("another"), 0, 43, &other_id, &f), RC_OK);
+    CHECK(other_id != alice);
+    CHECK_INT(directory_account_restore(d, SLICE("alice@a.example"), &back, &f), RC_PERM);
+    CHECK_INT(directory_account_remove(d, SLICE("alice@a.example"), &id, &f), RC_OK);
+    CHECK_INT(directory_account_restore(d, SLICE("Alice@A.example"), &back, &f), RC_OK);
+    CHECK_INT(back, other_id);                  /* the one that was removed last */
+    CHECK_INT(directory_account_remove(d, SLICE("alice@a.example"), &id, &f), RC_OK);
+    CHECK_INT(directory_account_restore(d, SLICE("nobody@a.example"), &back, &f), RC_NONE);
+    CHECK_INT(directory_account_add(d, SLICE("alice@a.example"), SLICE("new"), 5, 42, &id, &f), RC_OK);
     CASE("what was refused changes no version");
     version = directory_version(d);
     CHECK_INT(directory_domain_add(d, SLICE("a.example"), &f), RC_PERM);

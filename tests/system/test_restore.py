@@ -137,6 +137,26 @@ class Restore(unittest.TestCase):
                 self.assertEqual(texts(client, "Projects/Thurn"), [message(n) for n in range(1, 4)])
                 self.assertIn("$Label", ok(client.fetch("1", "(FLAGS)"))[0].decode())
 
+    def test_a_removed_account_comes_back_with_its_password_and_its_mail(self):
+        with thurn.one_server() as server:
+            with imap(server) as client:
+                append(client, range(1, 4))
+                expunge(client, "2")
+            server.thurn("account", "remove", "alice@recipient.test")
+            server.wait_event("account-removed")
+            with self.assertRaises(imaplib.IMAP4.error), imap(server):
+                pass
+            done = server.thurn("restore", "--account", "alice@recipient.test", check=False)
+            self.assertIn("One that was removed comes back with --apply", done.stderr)
+            server.stop()
+            server.start()
+            server.thurn("restore", "--account", "alice@recipient.test", "--apply")
+            server.wait_event("account-restored")
+            with imap(server) as client:
+                self.assertEqual(texts(client), [message(n) for n in (1, 3, 2)])
+            done = server.thurn("restore", "--account", "never@recipient.test", "--apply", check=False)
+            self.assertIn("no account never@recipient.test was removed", done.stderr)
+
     def test_when_the_time_is_over_the_answer_says_what_cannot_be_shown(self):
         with thurn.one_server(settings="store:\n  keep_expunged: 1s") as server, imap(server) as client:
             append(client, (1, 2))
