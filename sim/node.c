@@ -7,6 +7,7 @@
 #include "os/child.h"
 #include "os/tls.h"
 #include "role/channel.h"
+#include "role/control.h"
 #include "sim/inner.h"
 
 #include <fcntl.h>
@@ -148,6 +149,27 @@ bool node_wait_ready(struct node *node, int64_t timeout_ms)
     while (!node->is_ready && node->launcher != NULL && sim_now_us() < until)
         (void)sim_wait(node, until);
     return node->is_ready;
+}
+
+static void no_row(void *arg, struct slice json) { (void)arg, (void)json; }
+
+static int release_held(void *arg)
+{
+    static const char *const held[] = { "held" };
+    struct fault fault = { .rc = RC_OK };
+    (void)arg;
+    if (control_call(NODE_RUN "/control-post.sock", "queue-release", held, 1, no_row, NULL, &fault) != RC_OK)
+        sim_trace("nothing was released: %s", fault.text);
+    return 0;
+}
+
+void node_release_held(struct node *node)
+{
+    if (node->launcher == NULL)
+        return;
+    (void)sim_spawn(node->host, "admin", release_held, NULL);
+    while (sim_process_find(node->host, "admin", 0) != NULL)
+        sim_sleep_us(10000);
 }
 
 /* ---- its people ------------------------------------------------------------------------------------------------------------ */

@@ -41,6 +41,10 @@ void node_stop(struct node *);
 /* From a coroutine: waits until it is ready; false: not by then, or the launcher ended. */
 bool node_wait_ready(struct node *, int64_t timeout_ms);
 
+/* What the administrator does about messages that were set aside because a role died twice over them: `thurn queue release --held`.
+ * From a coroutine; has happened when this returns, unless the server does not run. */
+void node_release_held(struct node *);
+
 /* Writes straight into the directory, while the server does not run (a process of its own does it; from an event or before sim_run,
  * it happens at the next sim_run; from a coroutine, it has happened when this returns). Dies when it is refused. */
 struct node_account { const char *address, *password; uint64_t quota_bytes; };

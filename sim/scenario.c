@@ -77,6 +77,8 @@ static int inspect(void *arg)
     struct inspection *inspection = arg;
     struct room *room = inspection->room;
     for (unsigned looks = 0; looks < LOOKS; looks++) {
+        for (unsigned i = 0; i < room->plan.nodes; i++)
+            node_release_held(room->servers[i].node);
         look_at_all(room);
         if (truth_open(room->truth) == 0)
             break;
