@@ -43,6 +43,7 @@ struct config {
     uint32_t edges;                 /* processes; 0: one a core */
     uint32_t connections_max;       /* per edge; default 5000 */
     uint32_t connections_per_address_max;   /* default 50 */
+    uint32_t progress_s;            /* a client has to get somewhere in this time; 0 (in tests): it need not */
     struct config_route *routes;
     size_t route_count;
     uint16_t delivery_port;         /* 25; for test networks */

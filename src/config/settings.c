@@ -50,6 +50,8 @@ const struct setting config_settings[] = {
       .text = "Connections that one edge process serves at once." },
     { "limits.connections_per_address", SETTING_NUMBER, "50", AT(connections_per_address_max), .min = 1, .max = 1000000,
       .text = "Connections from one address (IPv6: one /64) that one edge process serves at once. This host's own do not count." },
+    { "limits.progress", SETTING_DURATION, "10m", AT(progress_s), .min = 1, .max = DAY,
+      .text = "A client that gets nowhere for so long is sent away, however it trickles: no TLS, no login, no message, less than 16 KiB of one." },
     { "limits.edges", SETTING_NUMBER, "0", AT(edges), .min = 0, .max = 64,
       .text = "Edge processes, which speak with the outside. 0: one for each processor." },
 

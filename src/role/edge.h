@@ -38,6 +38,7 @@ struct edge_session {
     const char *protocol;               /* "smtp", "submission", "imap", ... for logs */
     bool has_asked_auth;                /* auth may hold an exchange for this session, until told that it has ended */
     bool is_before_tls;                 /* TLS from the start, and the handshake is not done */
+    struct loop_timer progress;         /* when it expires the client has got nowhere for too long */
     /* Instead of the driver's, once the session has left it (relaying). */
     void (*event)(struct edge_session *, struct conn *, enum conn_event);
     /* Frames for this session. */
@@ -75,6 +76,10 @@ struct edge_session *edge_session_new(struct edge *, size_t size, int fd, const 
 void edge_session_start(struct edge_session *, const struct machine_type *, void *machine, void (*ask)(void *), void (*ended)(void *, const char *),
                         bool tls_first, int64_t timeout_ms);
 void edge_session_free(struct edge_session *);
+/* The client has got somewhere (TLS, login, a message, a good piece of one): its time begins anew. Bytes alone are no progress: a
+ * time-out for silence does not end one that trickles. */
+void edge_session_progress(struct edge_session *);
+void edge_session_progress_end(struct edge_session *);      /* it has logged in, and post looks after it */
 
 void edge_smtp_begin(struct edge *, int fd, const struct peer *, enum listener_protocol, bool is_local_submission);
 void edge_login_begin(struct edge *, int fd, const struct peer *, enum listener_protocol);

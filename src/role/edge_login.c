@@ -122,6 +122,7 @@ static bool open_session(struct edge_login *login, struct slice tag, bool was_lo
     buf_clear(in);
     login->client = driver_release(&session->driver);
     conn_hold_secrets(login->client, false);    /* from here on it is mail */
+    edge_session_progress_end(session);
     session->event = on_client_event;
     session->stop = stop_relay;
     session->lost = lost_relay;

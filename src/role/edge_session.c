@@ -58,11 +58,39 @@ size_t edge_connections_of(const struct edge *edge, const struct peer *peer)
     return entry != NULL ? entry->count : 0;
 }
 
+/* ---- progress ---------------------------------------------------------------------------------------------------- */
+
+static void on_no_progress(struct loop_timer *timer)
+{
+    struct edge_session *session = LIST_ENTRY(timer, struct edge_session, progress);
+    struct driver *driver = &session->driver;
+    if (driver->machine == NULL)
+        return;                                 /* it is ending */
+    if (driver->is_waiting || (driver->is_held != NULL && driver->is_held(driver->arg))) {      /* for one of us: not its fault */
+        edge_session_progress(session);
+        return;
+    }
+    log_event(LOG_INFO, "no-progress", LOG_STR("protocol", session->protocol), LOG_STR("peer", session->peer.address));
+    bool has_words = !session->is_before_tls && !driver->is_starting_tls;
+    driver_event(driver, driver->conn, has_words ? CONN_TIMED_OUT : CONN_CLOSED);
+}
+
+void edge_session_progress(struct edge_session *session)
+{
+    session->progress.expired = on_no_progress;
+    if (session->edge->config.progress_s != 0)
+        loop_timer_set(session->edge->loop, &session->progress, (int64_t)session->edge->config.progress_s * 1000);
+}
+
+void edge_session_progress_end(struct edge_session *session) { loop_timer_stop(session->edge->loop, &session->progress); }
+
 /* ---- sessions ---------------------------------------------------------------------------------------------------- */
 
 static void on_event(void *arg, struct conn *conn, enum conn_event event)
 {
     struct edge_session *session = arg;
+    if (event == CONN_TLS_STARTED && session->event == NULL)
+        edge_session_progress(session);
     if (session->event != NULL) {
         session->event(session, conn, event);
     } else if (session->is_before_tls && event == CONN_TLS_STARTED) {
@@ -129,6 +157,7 @@ void edge_session_start(struct edge_session *session, const struct machine_type 
     driver->arg = session;
     conn_timeout(driver->conn, timeout_ms);
     session->is_before_tls = tls_first;
+    edge_session_progress(session);
     if (tls_first)
         conn_tls_accept(driver->conn, session->edge->tls);
     else
@@ -140,6 +169,7 @@ void edge_session_free(struct edge_session *session)
     struct edge *edge = session->edge;
     if (session->has_asked_auth)
         edge_auth_end(session);
+    edge_session_progress_end(session);
     list_remove(&session->list);
     (void)map_remove_u64(&edge->by_number, session->number);
     count_out(edge, &session->peer);

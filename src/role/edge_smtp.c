@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { EDGE_ID_MAX = 40, AUTHORS_MAX = 100 };
+enum { EDGE_ID_MAX = 40, AUTHORS_MAX = 100, PROGRESS_BYTES = 16 * 1024 };
 
 struct edge_smtp {
     struct edge_session session;
@@ -17,6 +17,7 @@ struct edge_smtp {
     bool is_open;                       /* post knows of a transaction */
     bool waits_for_post, waits_for_auth, waits_for_room, is_held;
     uint32_t trace_bytes;
+    size_t body_bytes;                  /* since the last progress */
     size_t recipients;                  /* accepted in this transaction */
     struct fault *outcomes;             /* LMTP: as they arrive, `recipients` of them */
     size_t outcome_count;
@@ -84,6 +85,11 @@ static void ask_body(struct edge_smtp *smtp, const struct smtp_ask *ask)
 {
     struct channel *post = smtp->session.edge->post;
     uint64_t trace_bytes = ask->trace_bytes;
+    smtp->body_bytes += ask->body.len;
+    if (smtp->body_bytes >= PROGRESS_BYTES) {
+        smtp->body_bytes = 0;
+        edge_session_progress(&smtp->session);
+    }
     for (struct slice rest = ask->body; rest.len != 0; trace_bytes = 0) {
         struct slice piece = slice_take(&rest, FRAME_BODY_PIECE);
         channel_send(post, FRAME_BODY, smtp->session.number, trace_bytes, piece);
@@ -227,6 +233,7 @@ static void on_lmtp_outcome(struct edge_smtp *smtp, const struct fault *fault)
 static void on_commit_answer(struct edge_smtp *smtp, const struct frame *frame)
 {
     const struct fault *fault = &frame->field[0].fault;
+    edge_session_progress(&smtp->session);
     if (smtp->options.face == SMTP_LMTP) {
         on_lmtp_outcome(smtp, fault);
         return;
@@ -241,6 +248,7 @@ static void on_auth_answer(struct edge_smtp *smtp, const struct frame *frame)
     smtp->waits_for_auth = false;
     struct slice bytes = frame->field[1].bytes;
     if (state == SASL_OK) {
+        edge_session_progress(&smtp->session);
         smtp->ticket = frame->field[3].number;
         bytes = frame->field[5].bytes;
         log_event(LOG_INFO, "login", LOG_STR("protocol", smtp->session.protocol), LOG_TEXT("user", bytes),
