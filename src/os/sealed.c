@@ -163,11 +163,12 @@ int sealed_make(sqlite3 *db)
     int code = sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
     if (code == SQLITE_OK && (file == NULL || file->pMethods != &methods))
         return SQLITE_MISUSE;
-    if (code == SQLITE_OK && !sealed(file)->is_sealed)
+    if (code == SQLITE_OK)
         code = file_size(file, &size);
-    if (code == SQLITE_OK && !sealed(file)->is_sealed)
+    bool is_made = code == SQLITE_OK && size > 0 && sealed(file)->is_sealed;
+    if (code == SQLITE_OK && !is_made)
         code = sqlite3_file_control(db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve);
-    if (code == SQLITE_OK && size > 0 && !sealed(file)->is_sealed)      /* from before */
+    if (code == SQLITE_OK && size > 0 && !is_made)      /* from before */
         code = sqlite3_exec(db, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
     return code;
 }
