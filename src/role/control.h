@@ -3,7 +3,7 @@
  *
  *     run_dir/control.sock         launcher: status, reload, stop
  *     run_dir/control-auth.sock    auth: domain, account, alias (config/directory_command.h)
- *     run_dir/control-post.sock    post: queue, why
+ *     run_dir/control-post.sock    post: queue, why, ledger
  *
  * The sockets are 0600; who may open them is the administrator. */
 #ifndef THURN_ROLE_CONTROL_H
