@@ -40,6 +40,7 @@ struct checkpoint {
     int64_t last_ms;
     bool is_new;                    /* made by this opening */
     bool is_running, is_saving_rider;
+    bool is_unread;                 /* a value of META could not be read: it may be there all the same */
     bool has_failed;                /* what the file has is not known: everything is saved anew */
     uint64_t running_position;
     size_t running_mailboxes, running_accounts;         /* of the dropped ones, that this one knows of */

@@ -180,6 +180,8 @@ enum rc checkpoint_load(struct store *store, uint64_t *replay_from, struct fault
         rc = checkpoint_load_kept(store, fault);
     if (rc == RC_OK)
         ledger_load(store);
+    if (rc == RC_OK && c->is_unread)        /* keeps S3: what was reserved must not be taken for what never was */
+        rc = fault_temp(fault, ESC(4, 3, 0), "%s cannot be read", c->path);
     if (store->options.is_read_only)
         sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL);
     store->bodies.placed_change_count = 0;

@@ -112,14 +112,15 @@ bool checkpoint_put_meta(struct checkpoint *c, const char *key, uint64_t value)
 bool checkpoint_get_meta(struct checkpoint *c, const char *key, uint64_t *value)
 {
     sqlite3_stmt *s = checkpoint_statement(c, META_GET);
-    if (s == NULL)
-        return false;
-    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
-    bool found = sqlite3_step(s) == SQLITE_ROW;
-    if (found)
+    int result = SQLITE_NOMEM;
+    if (s != NULL && sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC) == SQLITE_OK)
+        result = sqlite3_step(s);
+    if (result == SQLITE_ROW)
         *value = (uint64_t)sqlite3_column_int64(s, 0);
+    else if (result != SQLITE_DONE)
+        c->is_unread = true;
     sqlite3_reset(s);
-    return found;
+    return result == SQLITE_ROW;
 }
 
 bool checkpoint_write_schema(sqlite3 *db) { return sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK; }
