@@ -172,8 +172,9 @@ static bool mailbox_differs(struct comparing *c, const struct mailbox *x)
         return differs(c, "the mailbox is only in state.db");
     if (!same_name(&x->name, &y->name) || x->account->id != y->account->id || x->special != y->special || x->is_noselect != y->is_noselect)
         return differs(c, "the mailbox's name, owner or use");
-    if (x->uidvalidity != y->uidvalidity || x->uidnext != y->uidnext || x->modseq != y->modseq || x->recent_uid != y->recent_uid)
-        return differs(c, "UIDVALIDITY, UIDNEXT, the highest modseq or what is recent");
+    /* What is recent is no promise (RFC 3501 2.3.2): who was told of it may have been told though its record could not be written. */
+    if (x->uidvalidity != y->uidvalidity || x->uidnext != y->uidnext || x->modseq != y->modseq)
+        return differs(c, "UIDVALIDITY, UIDNEXT or the highest modseq");
     return keywords_differ(c, x, y) || vanished_differ(c, x, y) || rows_differ(c, x, y);
 }
 
