@@ -1,5 +1,5 @@
-/* The end of all: the servers are stopped, and what lies on their disks is opened and counted. The ledger balances and names nothing as missing, and
- * nobody waits in the queue. */
+/* The end of all: the servers are stopped, and what lies on their disks is looked at. `thurn verify` finds nothing, the ledger balances and names
+ * nothing as missing, and nobody waits in the queue. */
 #include "sim/audit.h"
 
 #include "base/fault.h"
@@ -7,6 +7,7 @@
 #include "queue/queue.h"
 #include "sim/kernel.h"
 #include "sim/node.h"
+#include "store/verify.h"
 
 #include <stdlib.h>
 
@@ -25,17 +26,53 @@ static void check_balance(const struct audit *audit, const struct queue *queue, 
 {
     struct ledger ledger;
     ledger_take(queue, store, true, &ledger);
+    struct buf json;
+    buf_init(&json, ROW_MAX);
+    (void)ledger_write_json(&ledger, &json);
     if (ledger_difference(&ledger) != 0)
-        sim_fail("ledger: %s: %llu received, %llu accounted for", audit->name, (unsigned long long)ledger_received(&ledger),
-                 (unsigned long long)ledger_accounted(&ledger));
+        sim_fail("ledger: %s: {%.*s}", audit->name, SLICE_ARG(buf_slice(&json)));
+    buf_free(&json);
     if (ledger.queue.waiting != 0)
         sim_fail("unsettled: %llu recipients wait in the queue of %s", (unsigned long long)ledger.queue.waiting, audit->name);
+}
+
+static bool make_rider(void *arg, struct store_rider *rider)
+{
+    (void)arg;
+    struct queue *queue = queue_new(&(struct queue_options){ .history_days = 1 });
+    if (queue != NULL)
+        *rider = queue_rider(queue);
+    return queue != NULL;
+}
+
+static void free_rider(void *arg, struct store_rider *rider)
+{
+    (void)arg;
+    queue_free(rider->self);
+}
+
+static void damaged(void *arg, const struct verify_finding *finding)
+{
+    const struct audit *audit = arg;
+    sim_fail("verify: %s: %s: %.*s at %llu: mailbox %.*s UID %u: %.*s", audit->name, verify_kind_name(finding->kind), SLICE_ARG(finding->file),
+             (unsigned long long)finding->offset, SLICE_ARG(finding->mailbox), finding->uid, SLICE_ARG(finding->text));
+}
+
+static void verify(struct audit *audit)
+{
+    struct fault fault;
+    struct verify_figures figures;
+    struct verify_options options = { .dir = NODE_DATA "/store", .files = &file_ops_real, .rider = { make_rider, free_rider, NULL },
+                                      .found = damaged, .arg = audit };
+    if (store_verify(&options, &figures, &fault) != RC_OK)
+        sim_fail("verify: %s cannot be verified: %s", audit->name, fault.text);
 }
 
 int audit_main(void *arg)
 {
     struct audit *audit = arg;
     struct fault fault;
+    verify(audit);
     struct queue *queue = queue_new(&(struct queue_options){ .history_days = 1 });
     must(queue != NULL);
     struct store_options options = { .dir = NODE_DATA "/store", .files = &file_ops_real, .is_read_only = true, .rider = queue_rider(queue) };

@@ -129,6 +129,7 @@ static void restart_all(struct room *room)
 /* Stops every server and counts what lies on its disk. */
 static void audit_all(struct room *room)
 {
+    sim_run(sim_now_us() + 3 * HOUR_US, NULL);          /* reports to others too are on their way home */
     for (unsigned i = 0; i < room->plan.nodes; i++) {
         struct server *server = &room->servers[i];
         server->stays_down = true;
