@@ -233,7 +233,7 @@ def judge_by_server(run, path, moment):
 class PowerCuts(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 2 << 30 else None
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="thurn-power-", dir=base))
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
         cls.run_ = Witnessed(cls.folder, SEED)
