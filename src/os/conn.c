@@ -40,7 +40,8 @@ void conn_end(struct conn *conn, const char *format, ...)
         return;
     conn->is_ended = true;
     va_start(arguments, format);
-    (void)vsnprintf(conn->why, sizeof(conn->why), format, arguments);
+    if (!conn->is_finishing)            /* conn_finish knows better */
+        (void)vsnprintf(conn->why, sizeof(conn->why), format, arguments);
     va_end(arguments);
     stop_watching(conn);
     if (conn->is_lingering)
@@ -209,8 +210,13 @@ static void write_out(struct conn *conn)
         conn_tell(conn, CONN_FLUSHED);
 }
 
+/* A peer that broke off may be gone when the alert that tells it is sent: why it ended is what happened first. */
 void conn_finish(struct conn *conn, const char *why)
 {
+    if (is_over(conn))
+        return;
+    (void)snprintf(conn->why, sizeof(conn->why), "%s", why);
+    conn->is_finishing = true;
     write_out(conn);
     conn_end(conn, "%s", why);
 }

@@ -36,6 +36,7 @@ struct conn {
     bool is_watching;
     bool is_connecting, is_paused, is_lingering, is_draining, is_dead, is_ended;
     bool is_peer_done;                  /* it has shut down its side; only seen here while lingering */
+    bool is_finishing;                  /* `why` is known, the last words are being sent */
     bool was_full;                      /* CONN_FLUSHED is owed */
     bool is_read_off;                   /* because input is full */
     bool is_input_owed;                 /* CONN_INPUT at the end of the turn, asked for */

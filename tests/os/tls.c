@@ -443,6 +443,41 @@ static void check_truncation(struct pair *pair, bool says_goodbye)
     tls_context_free(server_tls);
 }
 
+static void put_hello(int fd)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(context);
+    BIO *sent = BIO_new(BIO_s_mem());
+    char *data;
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), sent);
+    must(SSL_connect(ssl) != 1);
+    long len = BIO_get_mem_data(sent, &data);
+    must(len > 0 && write(fd, data, (size_t)len) == len);
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+}
+
+/* The alert meets nobody: the reason is still what the peer did. */
+static void check_gone(struct pair *pair)
+{
+    struct tls_context *server_tls;
+    struct fault fault;
+    int fds[2];
+    must(tls_server_new_with_key(pair->chain_file, pair->key_file, &server_tls, &fault) == RC_OK);
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    put_hello(fds[0]);
+    must(write(fds[0], "EHLO stranger\r\n", 15) == 15);
+    (void)close(fds[0]);
+    client = (struct side){ .conn = NULL };
+    open_side(&server, fds[1]);
+    conn_tls_accept(server.conn, server_tls);
+    until(server_closed);
+    CASE("who breaks off the handshake and is gone before the alert: the handshake failed");
+    CHECK(strncmp(server.why, "TLS handshake failed", 20) == 0);
+    end_side(&server);
+    tls_context_free(server_tls);
+}
+
 static void check_cut(struct pair *pair)
 {
     struct tls_context *server_tls, *client_tls;
@@ -560,6 +595,7 @@ int main(void)
     check_starttls(&ecdsa);
     check_truncation(&ecdsa, true);
     check_truncation(&ecdsa, false);
+    check_gone(&ecdsa);
     check_cut(&rsa);
     check_files(&rsa, &ecdsa);
     check_signing(&rsa, &ecdsa);
