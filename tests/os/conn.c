@@ -122,7 +122,7 @@ static void on_look(struct loop_timer *timer)
 static void on_give_up(struct loop_timer *timer)
 {
     (void)timer;
-    CHECK(false && "waited five seconds in vain");
+    CHECK(false && "waited a minute in vain");
     loop_stop(loop);
 }
 
@@ -132,7 +132,7 @@ static void until(bool (*is_so)(void))
     look.expired = on_look;
     give_up.expired = on_give_up;
     loop_timer_set(loop, &look, 0);
-    loop_timer_set(loop, &give_up, 5000);
+    loop_timer_set(loop, &give_up, 60000);
     loop_run(loop);
     loop_timer_stop(loop, &look);
     loop_timer_stop(loop, &give_up);
