@@ -271,6 +271,8 @@ static enum rc check_path_length(const struct address *a, uint32_t esc, struct f
     struct buf written;
 
     buf_init(&written, PATH_MAX_BYTES);
+    if (buf_reserve(&written, PATH_MAX_BYTES) == NULL)
+        return fault_no_memory(f);              /* which must not look like a path that is too long */
     bool fits = address_write_path(a, &written);
     buf_free(&written);
     return fits ? RC_OK : fault_perm(f, esc, "path longer than %d bytes", (int)PATH_MAX_BYTES);
