@@ -106,7 +106,8 @@ static enum rc address_of(const struct frame *frame, size_t local_part, bool is_
     };
     struct buf written;
     buf_init(&written, PATH_MAX_BYTES);
-    enum rc rc = address_write_path(&said, &written) ? RC_OK : fault_perm(fault, ESC(5, 1, 3), "an address that is too long");
+    enum rc rc = buf_reserve(&written, PATH_MAX_BYTES) == NULL ? fault_no_memory(fault)
+        : address_write_path(&said, &written) ? RC_OK : fault_perm(fault, ESC(5, 1, 3), "an address that is too long");
     struct slice rest = buf_slice(&written);
     *out = (struct address){ .is_null = false };
     if (rc == RC_OK)
