@@ -92,7 +92,12 @@ static void on_mail(struct smtp_server *s, struct slice arguments)
     }
     arguments = slice_trim(arguments);      /* "FROM: <a@b>" is wrong and common */
     arena_rewind(&s->transaction);
-    if (address_parse_path(&arguments, true, &s->transaction, &mail.reverse_path, &f) != RC_OK) {
+    enum rc rc = address_parse_path(&arguments, true, &s->transaction, &mail.reverse_path, &f);
+    if (rc == RC_TEMP) {
+        smtp_refuse(s, 452, ESC(4, 3, 1), "%s", f.text);
+        return;
+    }
+    if (rc != RC_OK) {
         smtp_refuse(s, 501, ESC(5, 1, 7), "bad sender address: %s", f.text);
         return;
     }
@@ -140,7 +145,12 @@ static void on_rcpt(struct smtp_server *s, struct slice arguments)
         return;
     }
     arguments = slice_trim(arguments);
-    if (address_parse_path(&arguments, false, &s->scratch, &rcpt.forward_path, &f) != RC_OK) {
+    enum rc rc = address_parse_path(&arguments, false, &s->scratch, &rcpt.forward_path, &f);
+    if (rc == RC_TEMP) {
+        smtp_refuse(s, 452, ESC(4, 3, 1), "%s", f.text);
+        return;
+    }
+    if (rc != RC_OK) {
         smtp_refuse(s, 501, ESC(5, 1, 3), "bad recipient address: %s", f.text);
         return;
     }
