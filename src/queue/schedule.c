@@ -192,9 +192,10 @@ static void collect(struct destination *d, int64_t now_ms, struct queue_job *job
     job->destination = destination_key(d);
     job->recipient_count = 0;
     job->is_suspect = (first->flags & RECIPIENT_SUSPECT) != 0;
+    int64_t due_ms = first->node.key > now_ms ? first->node.key : now_ms;           /* it was due when it became ready; the clock went back */
     for (size_t i = 0; i < entry->count && job->recipient_count < QUEUE_JOB_RECIPIENTS_MAX; i++) {
         struct recipient *r = &entry->recipients[i];
-        if (r->destination != d || !heap_holds(&r->node) || r->node.key > now_ms || ((r->flags & RECIPIENT_SUSPECT) != 0) != job->is_suspect)
+        if (r->destination != d || !heap_holds(&r->node) || r->node.key > due_ms || ((r->flags & RECIPIENT_SUSPECT) != 0) != job->is_suspect)
             continue;
         heap_remove(&d->due, &r->node);
         r->state = QUEUE_TRYING;

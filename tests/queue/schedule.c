@@ -379,9 +379,28 @@ static void walk(uint64_t start_seed)
     free(m);
 }
 
+static void clock_goes_back(void)
+{
+    struct fixture fx;
+    struct queue_options o = options(1, 1);
+    struct queue_job job;
+    fixture_open(&fx, &o);
+    CASE("what became due stays due when the clock goes back");
+    fixture_add(&fx, "me@home.example", "a@x.example", NOTIFY_NEVER, START);
+    fixture_add(&fx, "me@home.example", "a@y.example", NOTIFY_NEVER, START);
+    CHECK_INT(queue_next_job(fx.queue, START, 1, &job), RC_OK);
+    fixture_done(&fx, &job, RC_OK, 250, "ok", false, START);
+    CHECK_INT(queue_next_job(fx.queue, START - HOUR, 1, &job), RC_OK);
+    CHECK_INT(job.recipient_count, 1);
+    fixture_done(&fx, &job, RC_OK, 250, "ok", false, START - HOUR);
+    CHECK_INT(queue_next_job(fx.queue, START - HOUR, 1, &job), RC_NONE);
+    fixture_close(&fx);
+}
+
 int main(void)
 {
     limits();
+    clock_goes_back();
     fair();
     canary();
     for (uint64_t i = 1; i <= 40; i++) {
