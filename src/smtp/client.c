@@ -423,7 +423,7 @@ enum want smtp_client_step(struct smtp_client *c, struct slice *in)
                 return WANT_ANSWER;
             continue;
         }
-        if (buf_len(&c->output) > CLIENT_OUTPUT_MAX - CLIENT_OUTPUT_ROOM)
+        if (c->output.overflow || buf_len(&c->output) > CLIENT_OUTPUT_MAX - CLIENT_OUTPUT_ROOM)
             return WANT_FLUSH;
         if (c->stage == CLIENT_CLOSED)
             return WANT_CLOSE;

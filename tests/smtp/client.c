@@ -478,8 +478,23 @@ static void run_script(const struct script *script, size_t chunk)
     buf_free(&r->outcomes);
 }
 
+/* Then it must not go round for ever with the same piece: whoever has the connection ends it. */
+static void out_of_memory(void)
+{
+    CASE("text that finds no memory is not tried again and again");
+    struct smtp_client_options options = { .helo = SLICE("here.test") };
+    struct slice in = SLICE_NONE;
+    struct smtp_client *client = smtp_client_new(&options, &(struct peer){ 0 });
+    must(client != NULL);
+    CHECK_INT(smtp_client_step(client, &in), WANT_INPUT);
+    smtp_client_output(client)->overflow = true;
+    CHECK_INT(smtp_client_step(client, &in), WANT_FLUSH);
+    smtp_client_free(client);
+}
+
 int main(void)
 {
+    out_of_memory();
     for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
         CASE(scripts[i].sentence);
         run_script(&scripts[i], SIZE_MAX);
