@@ -61,15 +61,22 @@ void history_add(struct queue *q, uint64_t id, struct slice op, uint64_t body_si
     history_append(h, op);
 }
 
-static enum rc save_one(struct store *store, uint64_t id, const struct history *h, struct buf *row, struct fault *f)
+static enum rc save_one(struct store *store, uint64_t id, struct history *h, struct buf *row, struct fault *f)
 {
+    if (h->len == 0)
+        return RC_OK;
     buf_clear(row);
     enum rc rc = h->is_whole ? RC_NONE : store_rider_get(store, id | STORE_RIDER_ASIDE, row, f);
     if (rc != RC_OK && rc != RC_NONE)
         return rc;
     bool is_too_long = buf_len(row) + h->len > HISTORY_MAX && buf_len(row) > 0;
     buf_append(row, is_too_long ? left_out : (struct slice){ h->bytes, h->len });
-    return row->overflow ? fault_no_memory(f) : store_rider_put(store, id | STORE_RIDER_ASIDE, buf_slice(row), f);
+    rc = row->overflow ? fault_no_memory(f) : store_rider_put(store, id | STORE_RIDER_ASIDE, buf_slice(row), f);
+    if (rc == RC_OK) {
+        h->is_whole = false;
+        h->len = 0;
+    }
+    return rc;
 }
 
 static void forget_memory(struct queue *q)
@@ -83,7 +90,7 @@ static void forget_memory(struct queue *q)
     map_init(&q->histories, q->options.hash_seed);
 }
 
-/* Everything is put before anything is forgotten: a failure leaves memory as it was. */
+/* What is put is forgotten at once: the store keeps it, also when the rest fails, and the next save must not put it twice. */
 enum rc history_save(struct queue *q, struct store *store, struct fault *f)
 {
     struct buf row;

@@ -306,6 +306,7 @@ static enum rc save_entry(struct entry *entry, struct store *store, struct buf *
     buf_clear(row);
     if (!entry_write_row(entry, true, row))
         return fault_no_memory(f);
+    entry->is_saved = true;                             /* also when the rest fails: the store keeps what was put for the next checkpoint */
     return store_rider_put(store, entry->id, buf_slice(row), f);
 }
 
@@ -335,10 +336,8 @@ static enum rc save(void *self, struct store *store, struct fault *f)
         return rc;
     for (size_t i = 0; i < q->dirty.count; i++) {
         struct entry *entry = index_find(q->index, q->dirty.list[i]);
-        if (entry != NULL) {
+        if (entry != NULL)
             entry->is_dirty = false;
-            entry->is_saved = true;
-        }
     }
     q->dirty.count = q->gone.count = 0;
     return RC_OK;

@@ -40,19 +40,20 @@ static enum rc put_rider(struct store *store, uint64_t key, struct slice row, bo
 {
     struct checkpoint *c = store->checkpoint;
     must(c->is_saving_rider);
-    struct rider_row *r = map_get_u64(&c->rider_rows, key);
-    if (r == NULL) {
-        if ((r = calloc(1, sizeof *r)) == NULL)
-            return fault_no_memory(fault);
-        buf_init(&r->row, CHECKPOINT_ROW_MAX);
-        if (!map_put_u64(&c->rider_rows, key, r)) {
-            free(r);
-            return fault_no_memory(fault);
-        }
+    struct buf copy;
+    buf_init(&copy, CHECKPOINT_ROW_MAX);
+    struct rider_row *r = map_get_u64(&c->rider_rows, key), *made = NULL;
+    if (r == NULL)
+        r = made = calloc(1, sizeof *made);
+    if (r == NULL || !buf_append(&copy, row) || (made != NULL && !map_put_u64(&c->rider_rows, key, made))) {
+        buf_free(&copy);
+        free(made);
+        return fault_no_memory(fault);          /* what was put before stays */
     }
-    buf_clear(&r->row);
+    buf_free(&r->row);
+    r->row = copy;
     r->is_deleted = is_deleted;
-    return buf_append(&r->row, row) ? RC_OK : fault_no_memory(fault);
+    return RC_OK;
 }
 
 enum rc store_rider_put(struct store *store, uint64_t key, struct slice row, struct fault *fault)

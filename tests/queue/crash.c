@@ -191,6 +191,43 @@ static void checkpoints(void)
     fixture_close(&fx);
 }
 
+/* The store keeps what was put before a failure, for the next checkpoint. */
+static void half_checkpoints(void)
+{
+    struct fixture fx;
+    struct queue_job job;
+    struct buf why;
+    fixture_open(&fx, NULL);
+    CASE("a message that ends behind half a checkpoint does not come back");
+    uint64_t id = fixture_add(&fx, "me@home.example", "a@x.example", 0, START);
+    fx.store->failing_put = 2;                          /* the counters, behind the message */
+    CHECK_INT(fake_checkpoint(fx.store), RC_TEMP);
+    CHECK_INT(queue_next_job(fx.queue, START, 1, &job), RC_OK);
+    fixture_done(&fx, &job, RC_OK, 250, "ok", false, START);
+    CHECK_INT(fake_checkpoint(fx.store), RC_OK);
+    fixture_reopen(&fx, SIZE_MAX);
+    CHECK(queue_find(fx.queue, id) == NULL);
+    CASE("and what was put of histories is not put twice");
+    id = fixture_add(&fx, "me@home.example", "a@x.example b@y.example", 0, START + 1);
+    uint64_t other = fixture_add(&fx, "me@home.example", "a@x.example", 0, START + 2);
+    CHECK_INT(fake_checkpoint(fx.store), RC_OK);
+    CHECK_INT(queue_act(fx.queue, id, QUEUE_HOLD, START + 3, &fx.wait, &fx.fault), RC_OK);
+    CHECK_INT(queue_act(fx.queue, other, QUEUE_HOLD, START + 3, &fx.wait, &fx.fault), RC_OK);
+    fake_poll(fx.store);
+    fx.store->failing_put = 5;                          /* two messages, the counters, one history */
+    CHECK_INT(fake_checkpoint(fx.store), RC_TEMP);
+    CHECK_INT(fake_checkpoint(fx.store), RC_OK);
+    for (int i = 0; i < 2; i++) {
+        buf_init(&why, 1 << 20);
+        CHECK_INT(queue_why(fx.queue, i == 0 ? id : other, START + 4, &why, &fx.fault), RC_OK);
+        buf_append_byte(&why, '\0');
+        const char *held = strstr(buf_slice(&why).ptr, "\"event\":\"held\"");
+        CHECK(held != NULL && strstr(held + 1, "\"event\":\"held\"") == NULL);
+        buf_free(&why);
+    }
+    fixture_close(&fx);
+}
+
 /* Every operation and row of a script, cut at every length and with every byte changed once. */
 static void nonsense(void)
 {
@@ -254,6 +291,7 @@ int main(void)
 {
     every_position();
     checkpoints();
+    half_checkpoints();
     nonsense();
     return check_done();
 }

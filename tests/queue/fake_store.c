@@ -183,7 +183,7 @@ static struct fake_row *row_find(struct store *s, uint64_t key)
 
 enum rc store_rider_put(struct store *s, uint64_t key, struct slice row, struct fault *f)
 {
-    if (s->save_fails)
+    if (s->save_fails || (s->failing_put > 0 && --s->failing_put == 0))
         return fault_temp(f, 0, "the test says no");
     struct fake_row *r = row_find(s, key);
     if (r == NULL) {

@@ -32,6 +32,7 @@ struct store {
     struct fake_row rows[20000];
     size_t row_count;
     bool is_full, accept_fails, save_fails;
+    size_t failing_put;                             /* that many-th store_rider_put from now on fails, once */
     uint64_t died_of;                               /* a report about this message killed the process, */
     uint32_t deaths;                                /* so many times */
 };
