@@ -43,6 +43,7 @@ struct dispatch {
     struct loop_task start_task;
     struct loop_timer wake, tick;
     bool is_stopping;
+    char piece[FRAME_BODY_PIECE];   /* of a body, on its way to the channel */
 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------------------------- */
@@ -225,20 +226,19 @@ static void on_tick(struct loop_timer *timer)
 /* One piece. False: the job came to its end. */
 static bool serve_piece(struct dispatch_job *j)
 {
-    static char piece[FRAME_BODY_PIECE];
     struct dispatch *d = j->dispatch;
     uint64_t len = j->want_end - j->want_at;
-    if (len > sizeof piece)
-        len = sizeof piece;
+    if (len > sizeof d->piece)
+        len = sizeof d->piece;
     struct fault fault;
-    if (store_read(d->options.store, j->body_id, j->trace_bytes + j->want_at, (size_t)len, piece, &fault) != RC_OK) {
+    if (store_read(d->options.store, j->body_id, j->trace_bytes + j->want_at, (size_t)len, d->piece, &fault) != RC_OK) {
         log_fault(LOG_ERROR, "body-not-readable", &fault);
         channel_send(d->channel, FRAME_JOB_CANCEL, j->job.number);
         fault_temp(&fault, ESC(4, 3, 0), "the stored message cannot be read");
         job_failed(j, &fault);
         return false;
     }
-    channel_send(d->channel, FRAME_JOB_BODY, j->job.number, j->want_at, (struct slice){ piece, (size_t)len });
+    channel_send(d->channel, FRAME_JOB_BODY, j->job.number, j->want_at, (struct slice){ d->piece, (size_t)len });
     j->want_at += len;
     return true;
 }
