@@ -105,6 +105,8 @@ static bool took_frame(struct role_life *life, struct frame *frame)
 {
     if (frame->type == FRAME_START)
         start(life);
+    else if (frame->type == FRAME_STOP && !life->is_started)
+        loop_stop(life->self->loop);            /* nothing that could be stopped is there: not started yet, or that failed */
     else if (frame->type == FRAME_STATUS)
         answer_status(life, frame->session);
     else if (frame->type == FRAME_LOG_REOPEN)
