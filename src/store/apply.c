@@ -229,13 +229,14 @@ static void on_expunge(struct applying *a)
     uid_set_free(&uids);
 }
 
-/* Keywords are bits of their mailbox: the same name may be another bit there. One that is not there is left behind. */
-static uint64_t translate(const struct store *store, const struct mailbox *from, const struct mailbox *to, uint64_t keywords)
+/* Keywords are bits of their mailbox: the same name may be another bit there. One that is not there is left behind, also when a later
+ * record is about to bring it: at replay it would not be there yet (S8). */
+static uint64_t translate(const struct mailbox *from, const struct mailbox *to, uint64_t keywords)
 {
     uint64_t result = 0;
     for (uint32_t bit = 0; keywords != 0 && from->keywords != NULL && bit < KEYWORDS_MAX; bit++, keywords >>= 1)
-        if ((keywords & 1) != 0 && from->keywords[bit].name.bytes != NULL) {
-            uint32_t there = keyword_find(store, to, name_slice(&from->keywords[bit].name));
+        if ((keywords & 1) != 0 && from->keywords[bit].name.bytes != NULL && from->keywords[bit].wait == 0) {
+            uint32_t there = keyword_find_applied(to, name_slice(&from->keywords[bit].name));
             result |= there < KEYWORDS_MAX ? 1ull << there : 0;
         }
     return result;
@@ -254,7 +255,7 @@ static uint64_t copy_rows(struct store *store, struct mailbox *from, struct mail
             row.uid = uid++;
             row.modseq = modseq;
             row.appended_s = now_s > 0 ? (uint32_t)now_s : 0;
-            row.keywords = translate(store, from, to, row.keywords);
+            row.keywords = translate(from, to, row.keywords);
             mailbox_append(store, to, &row);
             copied++;
         }

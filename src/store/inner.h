@@ -332,6 +332,8 @@ void keyword_set(struct mailbox *, uint32_t bit, struct slice name, uint64_t wai
 uint64_t keyword_visible_mask(const struct store *, const struct mailbox *);
 /* The bit by name among visible and reserved ones; KEYWORDS_MAX: none. */
 uint32_t keyword_find(const struct store *, const struct mailbox *, struct slice name);
+/* Among those whose record has been applied: what applying another record may depend on. */
+uint32_t keyword_find_applied(const struct mailbox *, struct slice name);
 uint32_t keyword_unused(const struct store *, struct mailbox *);
 bool keyword_name_is_valid(struct slice);
 

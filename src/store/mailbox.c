@@ -329,6 +329,15 @@ uint32_t keyword_find(const struct store *store, const struct mailbox *m, struct
     return bit;
 }
 
+uint32_t keyword_find_applied(const struct mailbox *m, struct slice name)
+{
+    uint32_t bit = m->keywords == NULL ? KEYWORDS_MAX : 0;
+    while (bit < KEYWORDS_MAX && (m->keywords[bit].name.bytes == NULL || m->keywords[bit].wait != 0
+                                  || !slice_equal_nocase(name_slice(&m->keywords[bit].name), name)))
+        bit++;
+    return bit;
+}
+
 uint32_t keyword_unused(const struct store *store, struct mailbox *m)
 {
     uint32_t bit = 0;

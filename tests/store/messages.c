@@ -272,6 +272,29 @@ static void check_many_vanished(void)
     uid_set_free(&gone);
 }
 
+/* Three records on their way at once. */
+static void check_keyword_to_come(void)
+{
+    uint32_t bit;
+    uint64_t wait, modseq;
+    struct uid_set one = set_of("1"), a, b;
+    uid_set_init(&a);
+    uid_set_init(&b);
+    CASE("a copy does not get a keyword that only a later record brings");
+    make_account(store, 2);
+    uint64_t from = mailbox_id(store, 2, "INBOX"), to = mailbox_id(store, 2, "Trash");
+    append(store, from, SLICE("one"), 0);
+    CHECK_INT(store_keyword(store, from, SLICE("$Label"), true, &bit, &wait, NULL), RC_OK);
+    CHECK_INT(store_flags(store, from, &one, FLAGS_ADD, 0, 1ull << bit, UINT64_MAX, NULL, &modseq, &wait, NULL), RC_OK);
+    CHECK_INT(store_copy(store, from, &one, to, false, &a, &b, &wait, NULL), RC_OK);
+    CHECK_INT(store_keyword(store, to, SLICE("$Label"), true, &bit, &wait, NULL), RC_OK);
+    CHECK_INT(store_wait(store, wait), RC_OK);
+    CHECK(mailbox_is(from, "1:0/$Label") && mailbox_is(to, "1:0"));
+    uid_set_free(&one);
+    uid_set_free(&a);
+    uid_set_free(&b);
+}
+
 int main(void)
 {
     char dir[64];
@@ -286,6 +309,7 @@ int main(void)
     check_expunge();
     check_move();
     check_many_vanished();
+    check_keyword_to_come();
     for (int i = 0; i < 2; i++) {
         CASE(i == 0 ? "after opening it is the same" : "and from the log alone");
         store_close(store);
@@ -293,6 +317,7 @@ int main(void)
         snprintf(path, sizeof path, "%s/state.db", dir);
         store = open_store(dir, 1 << 20, (struct store_rider){ 0 });
         CHECK(mailbox_is(trash, "9:8 10:2 11:16/$Forwarded 12:16/$Forwarded 13:16 14:8 15:2 16:16/$Forwarded 17:16/$Forwarded 18:16"));
+        CHECK(mailbox_is(mailbox_id(store, 2, "Trash"), "1:0"));
         struct uid_set gone;
         uid_set_init(&gone);
         CHECK_INT(store_vanished(store, inbox, 0, &gone), RC_OK);
