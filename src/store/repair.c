@@ -281,12 +281,26 @@ static enum rc empty_damaged(struct repair *r, struct fault *fault)
     return rc;
 }
 
+static bool needs_damaged(const struct repair *r)
+{
+    struct store *store = r->verify.store;
+    for (size_t i = 0; i < r->verify.damaged_count; i++)
+        if (log_segment_of(store->log, r->verify.damaged[i].position) >= store_first_needed(store))
+            return true;
+    return false;
+}
+
+/* When nothing was taken out or moved, nothing stands behind the damage yet, and a snapshot is as of a place before it: the next one, as of
+ * the first one's end, lets go of it. */
 static enum rc settle(struct repair *r, struct fault *fault)
 {
     struct store *store = r->verify.store;
-    enum rc rc = checkpoint_all(store, fault);
-    if (rc == RC_OK)
-        rc = snapshot_all(store, fault);
+    enum rc rc = RC_OK;
+    for (int times = 0; rc == RC_OK && times < 2 && (times == 0 || needs_damaged(r)); times++) {
+        rc = checkpoint_all(store, fault);
+        if (rc == RC_OK)
+            rc = snapshot_all(store, fault);
+    }
     if (rc == RC_OK)
         rc = checkpoint_all(store, fault);
     r->figures->messages = store->message_count;

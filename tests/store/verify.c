@@ -686,6 +686,31 @@ static void check_kept_messages(void)
     remove_folder(dir);
 }
 
+static void check_nothing_alive(void)
+{
+    char dir[64];
+    struct verify_figures f;
+    struct repair_figures r;
+    struct fault fault = { 0 };
+    CASE("damage in the last segment, with nothing alive in it that had to move, is gone after the repair");
+    temporary_folder(dir);
+    now_ms = 1700000000000;
+    open_keeping(dir);
+    make_account(store, 1);
+    close_it();
+    CHECK_INT(verify(dir, &f), 0);
+    flip(dir, 64 + 40);                     /* the first record begins at 64 */
+    CHECK(verify(dir, &f) > 0);
+    CHECK(tells("damage log/"));
+    struct verify_options options = options_of(dir);
+    CHECK_INT(store_repair(&options, now_ms, &r, &fault), RC_OK);
+    CHECK_INT(verify(dir, &f), 0);
+    open_keeping(dir);
+    CHECK_INT(figures().mailboxes, 6);
+    close_it();
+    remove_folder(dir);
+}
+
 static void check_refusals(void)
 {
     struct repair_figures r;
@@ -713,6 +738,7 @@ int main(void)
     remove_folder(killed);
     remove_folder(whole);
     check_kept_messages();
+    check_nothing_alive();
     buf_free(&told);
     buf_free(&reference);
     return check_done();
