@@ -1,6 +1,7 @@
 /* A run from its beginning to its end: boot, a busy time in which things go wrong, healing, quiet, and everything read and held against the
- * truth; then the same once more after a restart. */
+ * truth; then the same once more after a restart. Last the servers are stopped, and their disks audited, and damaged. */
 #include "sim/audit.h"
+#include "sim/flips.h"
 #include "sim/room.h"
 
 #include "sim/inner.h"
@@ -148,6 +149,23 @@ static void audit_all(struct room *room)
     }
 }
 
+/* Of the servers that were stopped, and are in order, bits flip. */
+static void flip_all(struct room *room)
+{
+    for (unsigned i = 0; i < room->plan.nodes && room_has(room, FAULT_FLIPS); i++) {
+        struct server *server = &room->servers[i];
+        struct flips flips = { .name = server->name, .rounds = 1 + room->plan.strength[FAULT_FLIPS] / 25 };
+        (void)sim_spawn(server->node->host, "flipper", flips_main, &flips);
+        sim_run(sim_now_us() + HOUR_US, &flips.is_done);
+        if (!flips.is_done)
+            sim_fail("stuck: the store of %s with flipped bits is not read to its end", server->name);
+        room->faults[FAULT_FLIPS] += flips.flipped;
+        sim_trace("%s had %llu bits flipped: did not open %llu times, %llu messages unreadable, %llu lost", server->name,
+                  (unsigned long long)flips.flipped, (unsigned long long)flips.refused, (unsigned long long)flips.unreadable,
+                  (unsigned long long)flips.lost);
+    }
+}
+
 static void fill(const struct room *room, struct scenario_figures *figures)
 {
     struct truth_figures truth = truth_figures(room->truth);
@@ -172,6 +190,7 @@ void scenario_run(const struct scenario_options *options, struct scenario_figure
     restart_all(room);
     run_inspection(room);
     audit_all(room);
+    flip_all(room);
     sim_trace("everything was as promised");
     fill(room, figures);
 }

@@ -23,6 +23,7 @@ enum fault_kind {
     FAULT_DNS,              /* name service fails, hangs or lies for a while */
     FAULT_CLOCK,            /* clocks jump */
     FAULT_STRANGERS,        /* visitors who speak nothing that is known */
+    FAULT_FLIPS,            /* at the end, bits of the store flip at rest */
     FAULT_KINDS
 };
 extern const char *const fault_names[FAULT_KINDS];

@@ -109,7 +109,8 @@ static void whole_again(struct trouble *trouble)
         zone_of(room, trouble->a, zone);
         dns_set_mood(zone, DNS_WELL);
         break;
-    case FAULT_KILL: case FAULT_POWER: case FAULT_RESTART: case FAULT_TEAR: case FAULT_CLOCK: case FAULT_STRANGERS: case FAULT_KINDS: break;
+    case FAULT_KILL: case FAULT_POWER: case FAULT_RESTART: case FAULT_TEAR: case FAULT_CLOCK: case FAULT_STRANGERS: case FAULT_FLIPS:
+    case FAULT_KINDS: break;
     }
 }
 
@@ -260,7 +261,7 @@ static void happen(struct room *room, enum fault_kind kind)
     case FAULT_DNS: names(room); break;
     case FAULT_CLOCK: clock_jumps(room, server); break;
     case FAULT_STRANGERS: stranger(room, server); break;
-    case FAULT_TEAR: case FAULT_KINDS: break;
+    case FAULT_TEAR: case FAULT_FLIPS: case FAULT_KINDS: break;
     }
 }
 
@@ -303,7 +304,7 @@ void trouble_begin(struct room *room)
         disk_set_faults(server->node->host->disk, &(struct disk_faults){ .arg = server, .fail = fail, .shorten = shorten, .tear = tear });
     }
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
-        if (!room_has(room, (enum fault_kind)kind))
+        if (!room_has(room, (enum fault_kind)kind) || kind == FAULT_FLIPS)
             continue;
         struct occasion *at = calloc(1, sizeof *at);
         must(at != NULL);
