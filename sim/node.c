@@ -143,6 +143,15 @@ void node_stop(struct node *node)
     process_leave_if_dead();
 }
 
+void node_reload(struct node *node)
+{
+    if (!node->is_ready)
+        return;
+    sim_trace("%s is told to reload", node->host->name);
+    process_signal(node->launcher, SIGHUP);
+    process_leave_if_dead();
+}
+
 bool node_wait_ready(struct node *node, int64_t timeout_ms)
 {
     int64_t until = sim_now_us() + timeout_ms * 1000;

@@ -38,6 +38,8 @@ void node_boot(struct node *);
 void node_power_cut(struct node *, enum disk_loss);
 /* SIGTERM to the launcher. */
 void node_stop(struct node *);
+/* SIGHUP to the launcher of a server that is ready; else nothing. */
+void node_reload(struct node *);
 /* From a coroutine: waits until it is ready; false: not by then, or the launcher ended. */
 bool node_wait_ready(struct node *, int64_t timeout_ms);
 

@@ -10,7 +10,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_KILL] = "kill", [FAULT_POWER] = "power", [FAULT_RESTART] = "restart", [FAULT_SYNC] = "sync", [FAULT_WRITE] = "io", [FAULT_TEAR] = "short",
     [FAULT_FULL] = "full", [FAULT_DESCRIPTORS] = "descriptors", [FAULT_MEMORY] = "memory", [FAULT_NET] = "net", [FAULT_PARTITION] = "partition",
     [FAULT_PEERS] = "peers", [FAULT_DNS] = "dns", [FAULT_CLOCK] = "clock", [FAULT_STRANGERS] = "strangers",
-    [FAULT_FLIPS] = "flips",
+    [FAULT_RELOAD] = "reload", [FAULT_FLIPS] = "flips",
 };
 
 static void *block(void *arg, size_t size)
@@ -38,9 +38,11 @@ static void broken(void *arg, const char *text)
 /* Kinds of faults that came later are drawn by lots of their own: seeds that found bugs go on meaning what they meant. */
 enum { FAULT_KINDS_AT_FIRST = FAULT_STRANGERS + 1 };
 
-static uint64_t lot_of(uint64_t seed, unsigned kind)
+static uint64_t lot_of(uint64_t seed, const char *kind)
 {
-    uint64_t lot = (seed + kind) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t lot = seed;
+    for (; *kind != '\0'; kind++)
+        lot = (lot ^ (uint8_t)*kind) * UINT64_C(0x9e3779b97f4a7c15);
     lot = (lot ^ lot >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     lot = (lot ^ lot >> 27) * UINT64_C(0x94d049bb133111eb);
     return lot ^ lot >> 31;
@@ -65,7 +67,7 @@ static void draw(struct plan *plan, const struct scenario_options *options)
         plan->faults |= is_in ? 1u << kind : 0;
     }
     for (unsigned kind = FAULT_KINDS_AT_FIRST; kind < FAULT_KINDS; kind++) {
-        uint64_t lot = lot_of(options->seed, kind);
+        uint64_t lot = lot_of(options->seed, fault_names[kind]);
         plan->strength[kind] = 1 + (uint32_t)(lot % 100);
         plan->faults |= lot >> 32 < UINT32_MAX / 2 && !is_calm ? 1u << kind : 0;
     }

@@ -68,6 +68,24 @@ static void look_at_all(struct room *room)
             sim_fail("unreadable: nothing goes wrong any more, and the mail of %s cannot be read to its end", room->people[i].address);
 }
 
+/* A session goes on while its server reloads. */
+static void reload_under(struct person *person)
+{
+    struct client_server server = server_of(person, 143, 993);
+    enum client_result result;
+    struct imap *imap = imap_open(person->desk, &server, &result);
+    if (imap == NULL || imap_enter(imap, "INBOX", true) != CLIENT_DONE)
+        sim_fail("unreadable: nothing goes wrong any more, and %s cannot open a mailbox", person->address);
+    node_reload(person->server->node);
+    person->room->faults[FAULT_RELOAD]++;
+    for (unsigned times = 0; times < 3; times++) {
+        sim_sleep_us(10 * SECOND_US);
+        if (imap_noop(imap) != CLIENT_DONE)
+            sim_fail("reload: %s reloads, and the session of %s does not go on", person->server->name, person->address);
+    }
+    imap_close(imap);
+}
+
 struct inspection {
     struct room *room;
     bool is_done;
@@ -85,6 +103,8 @@ static int inspect(void *arg)
             break;
         sim_sleep_us(HOUR_US);
     }
+    for (unsigned i = 0; i < room->people_count && room_has(room, FAULT_RELOAD); i++)
+        reload_under(&room->people[i]);
     look_at_all(room);
     truth_settle(room->truth);
     inspection->is_done = true;

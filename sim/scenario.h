@@ -10,7 +10,7 @@
 enum fault_kind {
     FAULT_KILL,             /* a role dies at some system call */
     FAULT_POWER,            /* a machine loses its power at some system call */
-    FAULT_RESTART,          /* the server is stopped and started, or told to reload */
+    FAULT_RESTART,          /* the server is stopped and started */
     FAULT_SYNC,             /* a sync fails, and what was to be synced is lost */
     FAULT_WRITE,            /* a write fails, or a read: EIO */
     FAULT_TEAR,             /* writes are shorter than asked for, failing ones leave a part */
@@ -23,6 +23,7 @@ enum fault_kind {
     FAULT_DNS,              /* name service fails, hangs or lies for a while */
     FAULT_CLOCK,            /* clocks jump */
     FAULT_STRANGERS,        /* visitors who speak nothing that is known */
+    FAULT_RELOAD,           /* the server is told to read its configuration anew: nobody may notice */
     FAULT_FLIPS,            /* at the end, bits of the store flip at rest */
     FAULT_KINDS
 };

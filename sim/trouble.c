@@ -109,8 +109,8 @@ static void whole_again(struct trouble *trouble)
         zone_of(room, trouble->a, zone);
         dns_set_mood(zone, DNS_WELL);
         break;
-    case FAULT_KILL: case FAULT_POWER: case FAULT_RESTART: case FAULT_TEAR: case FAULT_CLOCK: case FAULT_STRANGERS: case FAULT_FLIPS:
-    case FAULT_KINDS: break;
+    case FAULT_KILL: case FAULT_POWER: case FAULT_RESTART: case FAULT_TEAR: case FAULT_CLOCK: case FAULT_STRANGERS: case FAULT_RELOAD:
+    case FAULT_FLIPS: case FAULT_KINDS: break;
     }
 }
 
@@ -246,6 +246,10 @@ static void happen(struct room *room, enum fault_kind kind)
     case FAULT_RESTART:
         room_fault(room, kind, server->node->host, "is told to stop");
         node_stop(server->node);
+        break;
+    case FAULT_RELOAD:
+        room->faults[FAULT_RELOAD]++;           /* no disturbance: nothing may come twice because of it */
+        node_reload(server->node);
         break;
     case FAULT_SYNC: case FAULT_WRITE: disk_trouble(room, server, kind); break;
     case FAULT_FULL: case FAULT_DESCRIPTORS: case FAULT_MEMORY: lack(room, server, kind); break;
