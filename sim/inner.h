@@ -123,6 +123,7 @@ void memory_begin(void);
 
 /* poll.c */
 void file_forget_watchers(struct sim_file *);
+unsigned file_watch_count(const struct sim_file *);      /* what is registered in it: 0 unless it is an epoll set */
 
 int file_give(struct sim_file *);       /* as a system call's result: its only reference is the descriptor's */
 bool file_is_event(const struct sim_file *);

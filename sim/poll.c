@@ -118,6 +118,17 @@ static unsigned set_ready(struct sim_file *file)
 
 static const struct sim_file_ops set_ops = { .kind = "epoll", .ready = set_ready, .closed = set_closed };
 
+unsigned file_watch_count(const struct sim_file *file)
+{
+    unsigned count = 0;
+    if (file->ops != &set_ops)
+        return 0;
+    const struct epoll_set *set = (const struct epoll_set *)(const void *)file;
+    for (const struct list *node = set->watches.next; node != &set->watches; node = node->next)
+        count++;
+    return count;
+}
+
 int file_give(struct sim_file *file)
 {
     int fd = sim_fd_install(file);

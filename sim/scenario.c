@@ -2,13 +2,14 @@
  * truth; then the same once more after a restart. Last the servers are stopped, and their disks audited, and damaged. */
 #include "sim/audit.h"
 #include "sim/flips.h"
+#include "sim/growth.h"
 #include "sim/room.h"
 
 #include "sim/inner.h"
 
 #include <stdio.h>
 
-enum { LOOKS = 40 };
+enum { LOOKS = 40, GROWING_ROUNDS = 20 };
 
 /* ---- the beginning ------------------------------------------------------------------------------------------------------------ */
 
@@ -147,6 +148,25 @@ static void restart_all(struct room *room)
             sim_fail("stuck: %s does not start again", room->servers[i].name);
 }
 
+/* People come, read everything and go, again and again: what the servers hold when all is quiet stops growing. */
+static void measure_growth(struct room *room)
+{
+    static struct growth before, after;
+    char text[GROWTH_TEXT];
+    bool grows = true;
+    sim_run(sim_now_us() + 3 * HOUR_US, NULL);
+    growth_measure(room, &before);
+    for (unsigned rounds = 0; grows && rounds < GROWING_ROUNDS; rounds++) {
+        run_inspection(room);
+        sim_run(sim_now_us() + 3 * HOUR_US, NULL);
+        growth_measure(room, &after);
+        grows = growth_between(room, &before, &after, text);
+        before = after;
+    }
+    if (grows)
+        sim_fail("growth: it does not end in %d rounds: %s", GROWING_ROUNDS, text);
+}
+
 /* Stops every server and counts what lies on its disk. */
 static void audit_all(struct room *room)
 {
@@ -209,6 +229,7 @@ void scenario_run(const struct scenario_options *options, struct scenario_figure
     run_inspection(room);
     restart_all(room);
     run_inspection(room);
+    measure_growth(room);
     audit_all(room);
     flip_all(room);
     sim_trace("everything was as promised");
