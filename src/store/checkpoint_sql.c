@@ -3,8 +3,10 @@
 
 #include "os/sealed.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
@@ -151,10 +153,67 @@ static bool create_tables(struct store *store)
         && checkpoint_run(checkpoint_statement(c, COMMIT));
 }
 
+static void close_db(struct checkpoint *c)
+{
+    for (size_t i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(c->statements[i]);
+    memset(c->statements, 0, sizeof c->statements);
+    sqlite3_close(c->db);
+    c->db = NULL;
+}
+
+static bool exists(const struct store *store, const char *path)
+{
+    const struct file_ops *files = store->options.files;
+    int fd = files->open(files->self, path, false, true);
+    if (fd >= 0)
+        (void)files->close(files->self, fd);
+    return fd != -ENOENT;                       /* what cannot be looked at is not made anew */
+}
+
+/* What a database of that name may have left, and the database. 0 or -errno. */
+static int remove_remains(const struct file_ops *files, const char *path)
+{
+    static const char *const remains[] = { "", "-journal", "-wal", "-shm" };
+    char name[LOG_PATH_MAX + 64];
+    int error = 0;
+    for (size_t i = 0; i < sizeof remains / sizeof remains[0] && (error >= 0 || error == -ENOENT); i++) {
+        snprintf(name, sizeof name, "%s%s", path, remains[i]);
+        error = files->unlink(files->self, name);
+    }
+    return error == -ENOENT ? 0 : error;
+}
+
+/* A new one is made under another name, whole and synced, before it has its own: so a cut of the power leaves none or a good one,
+ * never one half made; nor does it find the write-ahead log of another that was lost. False: SQLite's error stands in c->db, or
+ * -errno in *error. */
+static bool make_db(struct store *store, int *error)
+{
+    struct checkpoint *c = store->checkpoint;
+    const struct file_ops *files = store->options.files;
+    char path[sizeof c->path + 16];
+    snprintf(path, sizeof path, "%s.new", c->path);
+    *error = remove_remains(files, path);
+    if (*error >= 0)
+        *error = remove_remains(files, c->path);
+    if (*error >= 0)
+        *error = files->sync_dir(files->self, store->dir);
+    if (*error < 0)
+        return false;
+    if (sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, sealed_vfs()) != SQLITE_OK
+        || !create_tables(store) || sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK)
+        return false;
+    close_db(c);
+    *error = files->rename(files->self, path, c->path);
+    if (*error >= 0)
+        *error = files->sync_dir(files->self, store->dir);
+    return *error >= 0;
+}
+
 static int open_db(struct store *store, struct sqlite3 *instead)
 {
     struct checkpoint *c = store->checkpoint;
-    int flags = store->options.is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    int flags = store->options.is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
     c->db = instead;
     return instead != NULL ? SQLITE_OK : sqlite3_open_v2(c->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, sealed_vfs());
 }
@@ -169,6 +228,9 @@ enum rc checkpoint_open(struct store *store, struct sqlite3 *instead, struct fau
     buf_init(&c->scratch, CHECKPOINT_ROW_MAX);
     snprintf(c->path, sizeof c->path, "%s/state.db", store->dir);
     bool is_read_only = store->options.is_read_only;
+    int error;
+    if (!is_read_only && instead == NULL && !exists(store, c->path) && !make_db(store, &error))
+        return error < 0 ? fault_errno(fault, -error, "cannot make %s", c->path) : checkpoint_fault(c, fault);
     if (open_db(store, instead) != SQLITE_OK) {
         if (is_read_only && sqlite3_errcode(c->db) == SQLITE_CANTOPEN)
             return fault_perm(fault, 0, "there is no store in %s", store->dir);
@@ -197,9 +259,7 @@ void checkpoint_close(struct store *store)
     struct checkpoint *c = store->checkpoint;
     if (c == NULL)
         return;
-    for (size_t i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(c->statements[i]);
-    sqlite3_close(c->db);
+    close_db(c);
     checkpoint_forget_rider(c);
     map_free(&c->rider_rows);
     free(c->rider_ranges);

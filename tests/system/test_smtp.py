@@ -700,8 +700,9 @@ class Directory(unittest.TestCase):
         self.server.thurn("account", "quota", self.server.add_account("small"), "10K")
         self.send("small@recipient.test", subject="fits")
         self.assertTrue(self.rcpt("small@recipient.test", parameters=" SIZE=20000").startswith("452 4.2.2"))
-        self.send("small@recipient.test", subject="one too many", body=(b"y" * 70 + b"\r\n") * 150)      # of unannounced size
-        self.assertTrue(self.rcpt("small@recipient.test").startswith("452 4.2.2"))
+        late = self.send("small@recipient.test", subject="one too many", body=(b"y" * 70 + b"\r\n") * 150)      # of unannounced size
+        self.assertTrue(late.startswith("452 4.2.2"), late)
+        self.assertEqual((self.has("small", "fits"), self.has("small", "one too many")), (1, 0))
         self.server.thurn("account", "quota", "small@recipient.test", "none")
         self.assertTrue(self.rcpt("small@recipient.test", parameters=" SIZE=20000").startswith("250"))
 
